@@ -1,0 +1,293 @@
+"""Settings of one run: typed, frozen, read from TOML, with `--set a.b=c` on top.
+
+A recipe (`jobs/recipes/*.toml`) holds what differs from the defaults below, which are the
+paper's where the paper states them. The resolved settings are saved with every run.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from retdm.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+Table = dict[str, Any]
+
+
+class Settings(BaseModel):
+    """Base of every settings table: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(Settings):
+    """Where the shards are and how they become batches (`data.*`)."""
+
+    url: str = Field(default="", description="Shard set: a folder or s3:// URL; required to train")
+    batch_size: int = Field(default=256, ge=1, description="Images in a global batch")
+    image_size: int = Field(default=224, ge=16, description="Side of the network's input, pixels")
+    resize: int = Field(
+        default=0, ge=0, description="Side the whole image is resized to before cropping; 0: 8/7"
+    )
+    augment: Literal["corner-crop", "none"] = Field(
+        default="corner-crop",
+        description="Training crops: four corners and centre with scale jitter, and mirroring",
+    )
+    train_split: str = "train"
+    val_split: str = "val"
+    test_split: str = "test"
+    shuffle_window: int = Field(default=16, ge=1, description="Shards mixed with one another")
+    read: Literal["shards", "ranges"] = Field(
+        default="shards", description="Cache whole shards on the node, or read single samples"
+    )
+    cache_dir: str = Field(default="", description="Node-local cache; empty: under the temp dir")
+    cache_bytes: int = Field(default=50 * 2**30, ge=0, description="Limit of the cache, bytes")
+    read_ahead: int = Field(default=4, ge=0, description="Shards fetched before they are needed")
+    loader_workers: int = Field(default=2, ge=0, description="Decoding processes per worker")
+
+
+class ModelSettings(Settings):
+    """The image network (`model.*`)."""
+
+    backbone: str = Field(
+        default="vgg16", description='"vgg16", any torchvision classifier, or "timm:NAME"'
+    )
+    weights: str = Field(default="imagenet", description='"imagenet", "none" or a file')
+    embedding: int = Field(default=512, ge=1, description="Width of f and g, eq. (2) and (3)")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="In the image embedding net")
+
+
+class LossSettings(Settings):
+    """The objective L = L_c + lambda1 * L_d + lambda2 * L_r, eq. (13) (`loss.*`).
+
+    The paper's text leaves the exact form of (5)-(8) open; each reading has a name here and is
+    printed in every result.
+    """
+
+    lambda1: float = Field(default=0.1, ge=0, description="Weight of the two-way metric loss")
+    lambda2: float = Field(default=0.1, ge=0, description="Weight of the reconstruction loss")
+    k: int = Field(default=10, ge=1, description="Neighbouring label sets of each anchor")
+    score: Literal["neg_dist", "neg_sq_dist", "neg_dist_tau", "unit_sq_tau", "inv"] = "neg_dist"
+    penalty: Literal[
+        "nll", "nll_plus_hinge", "nll_plus_hinge_margin", "nll_weighted", "nll_plus_softplus"
+    ] = "nll_plus_hinge"
+    penalty_reduction: Literal["sum", "mean"] = Field(
+        default="sum", description="Over the k neighbours, in the hinge and softplus penalties"
+    )
+    margin: float = Field(default=1.0, gt=0, description="Of nll_plus_hinge_margin")
+    tau: float = Field(default=0.5, gt=0, description="Temperature of the *_tau scores")
+    gamma: float = Field(default=1.0, ge=0, description="Weight of the second way, eq. (8)")
+    neighbours: Literal["memory", "batch", "exact"] = Field(
+        default="memory",
+        description="Label sets searched: those in batch and bank, in the batch, or in the "
+        "whole training table",
+    )
+    bce_reduction: Literal["mean", "sum"] = Field(
+        default="mean", description="Over labels, in eq. (10); always a mean over images"
+    )
+
+
+class BankSettings(Settings):
+    """The cross-batch memory of image embeddings (`bank.*`)."""
+
+    size: int = Field(default=8192, ge=0, description="Rows kept, the oldest replaced; 0: none")
+    warmup_steps: int = Field(
+        default=1000, ge=0, description="Steps of a stage that trains the image net before use"
+    )
+    max_age: int = Field(default=0, ge=0, description="Steps after which a row is stale; 0: never")
+
+
+class OptimizerSettings(Settings):
+    """Stochastic gradient descent and its schedule (`optimizer.*`)."""
+
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    drop_factor: float = Field(default=0.1, gt=0, lt=1, description="lr factor on a plateau")
+    min_lr: float = Field(default=0.01, gt=0, description="The lr is not lowered below this")
+    patience: int = Field(default=3, ge=0, description="Epochs without a better validation mAP")
+    clip_norm: float = Field(default=0.0, ge=0, description="Largest gradient norm; 0: no limit")
+
+
+class StageSettings(Settings):
+    """One stage of training (`stages.NAME.*`): what is trained, by which losses, how long."""
+
+    train: tuple[Literal["image", "classifier", "label", "reconstruction"], ...]
+    losses: tuple[Literal["bce", "metric", "reconstruction"], ...]
+    epochs: int = Field(default=20, ge=0)
+    lr: float | None = Field(default=None, gt=0, description="Overrides optimizer.lr")
+    augment: bool = True
+
+
+class CheckpointSettings(Settings):
+    """What is kept on storage (`checkpoint.*`)."""
+
+    keep_best: int = Field(default=1, ge=1, description="Best checkpoints kept beside the latest")
+    metric: str = Field(default="mAP", description="Validation metric that ranks checkpoints")
+
+
+class RunSettings(Settings):
+    """How the run uses machines (`run.*`)."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    deterministic: bool = False
+    cpus_per_worker: float = Field(default=1.0, gt=0, description="CPU cores of one worker")
+    gpus: Literal["auto", "none"] = Field(default="auto", description="One GPU each if there are")
+    collective_timeout_s: int = Field(default=1800, ge=1)
+    max_failures: int = Field(default=3, ge=0, description="Restarts after lost workers")
+    threshold: float = Field(default=0.5, gt=0, lt=1, description="Score that counts as yes")
+    log_every_s: float = Field(default=5.0, gt=0)
+
+
+_ALL_PARTS = ("image", "classifier", "label", "reconstruction")
+_ALL_LOSSES = ("bce", "metric", "reconstruction")
+DEFAULT_STAGES: Table = {
+    "1": {"train": ("image", "classifier"), "losses": ("bce",)},
+    "2": {"train": ("label", "reconstruction"), "losses": _ALL_LOSSES},
+    "3": {"train": _ALL_PARTS, "losses": _ALL_LOSSES},
+}
+
+
+class Config(Settings):
+    """All settings of one run."""
+
+    method: str = "retdm"
+    seed: int = Field(default=0, ge=0, description="Seeds weights, order, augmentation and ties")
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    bank: BankSettings = BankSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    stages: dict[str, StageSettings] = Field(
+        default={}, description="In order of their names; unset ones are the paper's three"
+    )
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    run: RunSettings = RunSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_stages(cls, table: Any) -> Any:
+        """Let a recipe say `stages.1.epochs = 5` and keep the rest of the paper's stage 1."""
+        if not isinstance(table, Mapping) or not isinstance(table.get("stages", {}), Mapping):
+            return table
+        given = table.get("stages", {})
+        names = sorted({*DEFAULT_STAGES, *given})
+        stages = {
+            name: {**DEFAULT_STAGES.get(name, {}), **stage}
+            if isinstance(stage, Mapping)
+            else stage
+            for name in names
+            for stage in [given.get(name, {})]
+        }
+        return {**table, "stages": stages}
+
+
+def read_toml(path: str | Path) -> Table:
+    """Parse a TOML file.
+
+    Raises:
+        ConfigError: If it is missing or not TOML; names line and column.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+
+
+def apply_overrides(table: Table, overrides: Iterable[str]) -> Table:
+    """Return a copy of `table` with each `a.b=value` laid over it.
+
+    A value is read as TOML (`0.5`, `true`, `[1, 2]`); what is not TOML is taken as a string. A
+    path part `*` stands for every key at that level, as in `stages.*.epochs=1`.
+
+    Raises:
+        ConfigError: If an override has no `=` or goes through a value that is not a table.
+    """
+    out: Table = json.loads(json.dumps(table, default=str))
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path.strip():
+            raise ConfigError(f"--set {override!r} has no '='; write it as a.b=value")
+        _assign(out, path.strip().split("."), _toml_value(text.strip()), path)
+    return out
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(table: Table, parts: list[str], value: Any, path: str) -> None:
+    head, *rest = parts
+    if not rest:
+        table[head] = value
+        return
+    keys = sorted({*table, *DEFAULT_STAGES}) if head == "*" else [head]
+    for key in keys:
+        child = table.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {path}: {key} is a value, not a table of settings")
+        _assign(child, rest, value, path)
+
+
+def parse(kind: type[Model], table: Mapping[str, Any], *, source: str) -> Model:
+    """Validate a plain table as `kind`; `source` (a file name) opens the error.
+
+    Raises:
+        ConfigError: Names each wrong key with its dotted path, the value found and what was
+            wanted; an unknown key comes with the nearest known one.
+    """
+    try:
+        return kind.model_validate(dict(table))
+    except ValidationError as error:
+        lines = [_explain(kind, problem) for problem in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+
+
+def _explain(kind: type[BaseModel], problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{path} is {problem['input']!r}: {problem['msg']}" if path else problem["msg"]
+    known = known_keys(kind)
+    leaf_parent = path.rpartition(".")[0]
+    near = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
+    siblings = [key for key in known if key.rpartition(".")[0] == leaf_parent]
+    hint = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(siblings)}"
+    return f"unknown setting {path}{hint}"
+
+
+def known_keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every dotted key that `kind` accepts, nested tables included."""
+    keys: list[str] = []
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += known_keys(inner, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    if kind is Config:
+        keys += [
+            f"stages.{stage}.{name}"
+            for stage in DEFAULT_STAGES
+            for name in StageSettings.model_fields
+        ]
+    return keys
+
+
+def load_config(recipe: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a recipe, lay the overrides over it and validate.
+
+    Raises:
+        ConfigError: If the file or any setting is wrong.
+    """
+    table = apply_overrides(read_toml(recipe), overrides)
+    return parse(Config, table, source=str(recipe))

@@ -1,0 +1,67 @@
+"""What every command line program shares: exit codes, log lines and progress bars."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from retdm.errors import RetdmError
+
+T = TypeVar("T")
+_LINE_EVERY_S = 5.0
+
+
+def run(main: Callable[[], int]) -> int:
+    """Call `main` and turn a deliberate error into one line on stderr and exit status 2.
+
+    Returns:
+        What `main` returned; 2 after a `RetdmError`; 130 after Ctrl-C. Bugs keep their traceback.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # Client libraries report every request at INFO; people running retdm do not want those.
+    for noisy in ("botocore", "boto3", "urllib3", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        return main()
+    except RetdmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def progress(items: Iterable[T], *, total: int, label: str, unit: str) -> Iterator[T]:
+    """Yield `items` behind a progress bar on stderr.
+
+    On a terminal this is a live bar. Elsewhere (a job log, CI) a bar that rewrites its line is
+    unreadable, so one line is written about every five seconds and one at the end.
+    """
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=label, unit=f" {unit}", dynamic_ncols=True)
+        return
+    started = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= _LINE_EVERY_S and done < total:
+            last = now
+            print(bar_line(label, done, total, now - started, unit), file=sys.stderr)
+    print(bar_line(label, done, total, time.monotonic() - started, unit), file=sys.stderr)
+
+
+def bar_line(label: str, done: int, total: int, elapsed_s: float, unit: str) -> str:
+    """One printed line of progress: label, bar, counts, rate.
+
+    Example:
+        >>> bar_line("packing", 5, 10, 2.0, "photo")
+        'packing [##########          ] 5/10 photo, 2.5/s'
+    """
+    filled = 20 * done // max(total, 1)
+    rate = f", {done / elapsed_s:.1f}/s" if elapsed_s > 0 else ""
+    return f"{label} [{'#' * filled}{' ' * (20 - filled)}] {done}/{total} {unit}{rate}"

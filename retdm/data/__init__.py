@@ -1,0 +1,1 @@
+"""Streaming: manifest, plan, node cache and loader of WebDataset shards."""

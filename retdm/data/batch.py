@@ -1,0 +1,45 @@
+"""What the loader hands to a training or evaluation step."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int64, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One rank's part of a global batch.
+
+    All ranks get equally many rows. Where the global batch does not divide evenly, the surplus
+    rows repeat samples of the same batch and are marked invalid: they feed batch
+    normalisation, and nothing else may count them.
+    """
+
+    images: UInt8[Tensor, "rows 3 height width"]
+    targets: Bool[Tensor, "rows labels"]
+    indices: Int64[Tensor, " rows"]
+    """Row of each sample in the split's label table."""
+    valid: Bool[Tensor, " rows"]
+    global_size: int
+    """Valid rows over all ranks."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on `device`; copies overlap with compute where memory is pinned."""
+        return Batch(
+            images=self.images.to(device, non_blocking=True),
+            targets=self.targets.to(device, non_blocking=True),
+            indices=self.indices.to(device, non_blocking=True),
+            valid=self.valid.to(device, non_blocking=True),
+            global_size=self.global_size,
+        )
+
+    def pin_memory(self) -> "Batch":
+        """Called by the DataLoader when copies to a GPU are to be asynchronous."""
+        return Batch(
+            images=self.images.pin_memory(),
+            targets=self.targets.pin_memory(),
+            indices=self.indices.pin_memory(),
+            valid=self.valid.pin_memory(),
+            global_size=self.global_size,
+        )

@@ -1,0 +1,107 @@
+"""The manifest of a shard set: what exists, how much, and the SHA-256 of every file.
+
+Written last by `retdm.shard`; a shard set without a manifest does not exist. The on-disk
+contract is described in shards/FORMAT.md.
+"""
+
+import hashlib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from retdm.errors import NotFoundError, ShardError
+from retdm.labels import LabelSpace
+from retdm.storage import Store
+
+MANIFEST = "manifest.json"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShardInfo(_Table):
+    """One tar and its offset index, names relative to the shard set."""
+
+    name: str
+    """For example "train/000000.tar"; its index is "train/000000.idx"."""
+    samples: int
+    bytes: int
+    sha256: str
+    index_sha256: str
+
+    @property
+    def index(self) -> str:
+        """Name of the offset index beside the tar."""
+        return self.name.removesuffix(".tar") + ".idx"
+
+
+class SplitInfo(_Table):
+    """One split: its shards in order, and its label table."""
+
+    samples: int
+    table: str
+    """For example "train/labels.parquet"."""
+    table_sha256: str
+    shards: tuple[ShardInfo, ...]
+
+
+class Manifest(_Table):
+    """Everything a reader needs to know before it opens a tar."""
+
+    format: Literal["retdm-shards"] = "retdm-shards"
+    version: Literal[1] = 1
+    name: str
+    labels: tuple[str, ...]
+    splits: dict[str, SplitInfo]
+    source: dict[str, Any]
+    """The resolved shard spec; no clocks, no host names, no absolute paths."""
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The labels in column order."""
+        return LabelSpace(self.labels)
+
+    def to_bytes(self) -> bytes:
+        """The file's exact content; equal manifests give equal bytes."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file: names the data set in plans, checkpoints and results."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def split(self, name: str, *, url: str) -> SplitInfo:
+        """The split called `name`.
+
+        Raises:
+            ShardError: If there is none; lists those there are.
+        """
+        if name not in self.splits:
+            have = ", ".join(sorted(self.splits))
+            raise ShardError(f"{url}: no split {name!r}; this shard set has: {have}")
+        return self.splits[name]
+
+
+def load_manifest(store: Store) -> Manifest:
+    """Read and check `manifest.json`.
+
+    Raises:
+        ShardError: If it is absent, not JSON, or of another format version.
+    """
+    try:
+        content = store.read(MANIFEST)
+    except NotFoundError:
+        raise ShardError(
+            f"{store.url}: no {MANIFEST}, so there is no finished shard set here; "
+            "check the URL, or build it with `python -m retdm.shard build SPEC --source DIR "
+            f"--out {store.url}`"
+        ) from None
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ShardError(
+            f"{store.url}/{MANIFEST}: {where}: {first['msg']}; rebuild the shard set"
+        ) from None

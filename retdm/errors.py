@@ -1,0 +1,33 @@
+"""Every error that retdm raises on purpose.
+
+A message says what was found, what was wanted, and what to do about it. Programs print it and
+exit with status 2; anything else that escapes is a bug and keeps its traceback.
+"""
+
+
+class RetdmError(Exception):
+    """Base of all deliberate errors; `except RetdmError` never hides a bug."""
+
+
+class ConfigError(RetdmError, ValueError):
+    """A setting is missing, unknown or out of range; names its dotted key."""
+
+
+class DatasetError(RetdmError):
+    """Annotation files or photos are not what a reader expects; names file, row and value."""
+
+
+class StorageError(RetdmError):
+    """A file or object could not be read or written; names its URL."""
+
+
+class NotFoundError(StorageError):
+    """The file or object does not exist."""
+
+
+class ShardError(RetdmError):
+    """A shard set is missing or disagrees with its manifest; names shard and sample."""
+
+
+class CheckpointError(RetdmError):
+    """A run or checkpoint is missing, damaged, or made for other data."""
