@@ -1,0 +1,36 @@
+"""The same URLs as Arrow file systems, which is what Ray wants for its own files."""
+
+import os
+
+import pyarrow.fs
+
+from retdm.storage.file import FileStore
+from retdm.storage.s3 import S3Store, endpoint
+from retdm.storage.urls import open_store
+
+
+def arrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The file system at `url` and the path on it, without a scheme; creates nothing.
+
+    For `ray.train.RunConfig(storage_filesystem=..., storage_path=...)`. Credentials are looked
+    up where the file system is used, and are not part of it.
+
+    Raises:
+        StorageError: If the URL's scheme is not supported.
+    """
+    store = open_store(url)
+    if isinstance(store, FileStore):
+        return pyarrow.fs.LocalFileSystem(), str(store.root)
+    assert isinstance(store, S3Store)
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region is None and endpoint():
+        region = "us-east-1"  # or Arrow asks Amazon where the bucket is
+    filesystem = pyarrow.fs.S3FileSystem(
+        region=region,
+        endpoint_override=endpoint(),
+        connect_timeout=5,
+        request_timeout=60,
+        allow_bucket_creation=False,
+        force_virtual_addressing=False,
+    )
+    return filesystem, store.url.removeprefix("s3://")

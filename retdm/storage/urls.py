@@ -1,0 +1,52 @@
+"""From a URL to the store behind it."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from retdm.errors import StorageError
+from retdm.storage.file import FileStore
+from retdm.storage.protocol import Store
+from retdm.storage.s3 import S3Store
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
+
+
+def open_store(url: str) -> Store:
+    """The store at `url`: a plain path, `file:///path` or `s3://bucket/prefix`.
+
+    Contacts nothing. A relative path is made absolute here, because cluster workers have
+    another working directory.
+
+    Raises:
+        StorageError: If the URL is empty, incomplete or of a scheme that retdm does not read.
+    """
+    if not url.strip():
+        raise StorageError("the storage URL is empty; give a folder or s3://bucket/prefix")
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return FileStore(Path(url).expanduser().absolute())
+    if scheme[1] == "file":
+        parts = urlsplit(url)
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+            raise StorageError(f"{url}: not a local file URL; write it as file:///absolute/path")
+        return FileStore(Path(unquote(parts.path)))
+    if scheme[1] == "s3":
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        if not url.startswith("s3://") or not bucket:
+            raise StorageError(f"{url}: no bucket in it; write it as s3://bucket/prefix")
+        return S3Store(bucket, prefix.strip("/"))
+    raise StorageError(
+        f"{url}: scheme {scheme[1]!r} is not supported; use a folder, file:// or s3://bucket/prefix"
+    )
+
+
+def join_url(url: str, *parts: str) -> str:
+    """Append path parts to a URL or path.
+
+    Example:
+        >>> join_url("s3://photos/sets/", "scene", "train")
+        's3://photos/sets/scene/train'
+    """
+    tail = [part.strip("/") for part in parts if part.strip("/")]
+    return "/".join([url.rstrip("/") or "/", *tail]) if url != "/" else "/" + "/".join(tail)
