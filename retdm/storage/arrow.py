@@ -12,8 +12,8 @@ from retdm.storage.urls import open_store
 def arrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """The file system at `url` and the path on it, without a scheme; creates nothing.
 
-    For `ray.train.RunConfig(storage_filesystem=..., storage_path=...)`. Credentials are looked
-    up where the file system is used, and are not part of it.
+    For `ray.train.RunConfig(storage_filesystem=..., storage_path=...)`. Arrow looks the
+    credentials up here and now and pickles them with the file system: never log or save it.
 
     Raises:
         StorageError: If the URL's scheme is not supported.

@@ -5,8 +5,11 @@ AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION) or AWS configuration files.
 """
 
 import io
+import logging
 import os
+import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,22 +23,19 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    IncompleteReadError,
-    ReadTimeoutError,
-    ResponseStreamingError,
 )
+from s3transfer.exceptions import RetriesExceededError
 
 from retdm.errors import NotFoundError, StorageError
 from retdm.storage.protocol import check_name
-from retdm.storage.s3_errors import explain, is_absent
+from retdm.storage.s3_errors import BROKEN, explain, is_absent
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
 _MULTIPART_BYTES = 16 << 20
-_BODY_ATTEMPTS = 4
-_BROKEN_BODY = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_log = logging.getLogger(__name__)
 _lock = threading.Lock()
 
 
@@ -63,10 +63,7 @@ def _make_client(_pid: int, _settings: frozenset[tuple[str, str]]) -> "S3Client"
         read_timeout=60,
         max_pool_connections=32,
         tcp_keepalive=True,
-        retries={
-            "mode": "adaptive",
-            "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "5")),
-        },
+        retries={"mode": "adaptive", "total_max_attempts": _attempts()},
         # Servers other than Amazon's rarely have a host name for each bucket.
         s3={"addressing_style": "path" if endpoint() else "auto"},
         # Many of them also refuse the CRC trailers; shards have SHA-256 digests of their own.
@@ -98,7 +95,7 @@ class S3Store:
         """The whole object, by one GET."""
         key = self._key(name)
         with self._explained(name):
-            return _retry_body(
+            return _patiently(
                 lambda: _client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
             )
 
@@ -107,11 +104,11 @@ class S3Store:
         key = self._key(name)
         if size == 0:
             return b""
-        wanted = f"bytes={start}-{start + size - 1}"
+        part = f"bytes={start}-{start + size - 1}"
         with self._explained(name):
-            content = _retry_body(
+            content = _patiently(
                 lambda: (
-                    _client().get_object(Bucket=self.bucket, Key=key, Range=wanted)["Body"].read()
+                    _client().get_object(Bucket=self.bucket, Key=key, Range=part)["Body"].read()
                 )
             )
         if len(content) != size:
@@ -124,26 +121,35 @@ class S3Store:
     def write(self, name: str, content: bytes | Path) -> None:
         """Upload; large content goes in parts, which become visible together at the end."""
         key = self._key(name)
-        with self._explained(name):
+
+        def send() -> None:
             if isinstance(content, bytes) and len(content) < _MULTIPART_BYTES:
                 _client().put_object(Bucket=self.bucket, Key=key, Body=content)
                 return
             # Not upload_file: that hides the server's error code inside a message.
-            source = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
-            with source:
-                _client().upload_fileobj(source, self.bucket, key, Config=_transfer())
+            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+                _client().upload_fileobj(file, self.bucket, key, Config=_transfer())
+
+        with self._explained(name):
+            _patiently(send)
 
     def download(self, name: str, to: Path) -> None:
         """Fetch into `to`, large objects by several ranged GETs at once."""
         key = self._key(name)
-        with self._explained(name), to.open("wb") as file:
-            _client().download_fileobj(self.bucket, key, file, Config=_transfer())
+
+        def fetch() -> None:
+            with to.open("wb") as file:
+                _client().download_fileobj(self.bucket, key, file, Config=_transfer())
+
+        with self._explained(name):
+            _patiently(fetch)
 
     def size(self, name: str) -> int | None:
         """Bytes of the object, or None."""
+        key = self._key(name)
         try:
             with self._explained(name):
-                head = _client().head_object(Bucket=self.bucket, Key=self._key(name))
+                head = _patiently(lambda: _client().head_object(Bucket=self.bucket, Key=key))
         except NotFoundError:
             return None
         return head["ContentLength"]
@@ -151,7 +157,8 @@ class S3Store:
     def names(self, prefix: str = "") -> list[str]:
         """Names of all objects below the root that start with `prefix`."""
         root = f"{self.prefix}/" if self.prefix else ""
-        with self._explained(prefix):
+
+        def listing() -> list[str]:
             pages = _client().get_paginator("list_objects_v2")
             return sorted(
                 item["Key"].removeprefix(root)
@@ -160,11 +167,15 @@ class S3Store:
                 if not item["Key"].endswith("/")
             )
 
+        with self._explained(prefix):
+            return _patiently(listing)
+
     def delete(self, name: str) -> None:
         """Remove the object if it is there."""
+        key = self._key(name)
         try:
             with self._explained(name):
-                _client().delete_object(Bucket=self.bucket, Key=self._key(name))
+                _patiently(lambda: _client().delete_object(Bucket=self.bucket, Key=key))
         except NotFoundError:
             return
 
@@ -176,6 +187,11 @@ class S3Store:
             if is_absent(error) and self._has_bucket():
                 raise NotFoundError(f"{self.url}/{name}: no such object; check the URL") from None
             raise explain(error, f"{self.url}/{name}", self.bucket, endpoint()) from error
+        except RetriesExceededError as error:
+            raise StorageError(
+                f"{self.url}/{name}: the download broke off again and again "
+                f"({error.last_exception}); check the network and the server"
+            ) from error
         except BotoCoreError as error:
             raise explain(error, f"{self.url}/{name}", self.bucket, endpoint()) from error
         except OSError as error:
@@ -196,11 +212,21 @@ def _transfer() -> TransferConfig:
     )
 
 
-def _retry_body(get: Callable[[], T]) -> T:
-    """Call `get` again when the connection broke inside the body, which botocore does not."""
-    for _ in range(_BODY_ATTEMPTS - 1):
+def _attempts() -> int:
+    return int(os.environ.get("AWS_MAX_ATTEMPTS", "4"))
+
+
+def _patiently(call: Callable[[], T]) -> T:
+    """Call again, later and later, when the connection failed or broke inside the body.
+
+    botocore does not repeat the latter, and gives up on the former within a second, which is
+    less than a server needs to restart.
+    """
+    for attempt in range(_attempts() - 1):
         try:
-            return get()
-        except _BROKEN_BODY:
-            continue
-    return get()
+            return call()
+        except (*BROKEN, RetriesExceededError) as error:
+            wait_s = 0.5 * 2**attempt * random.uniform(0.5, 1.5)
+            _log.warning("%s; trying again in %.1f s", error, wait_s)
+            time.sleep(wait_s)
+    return call()

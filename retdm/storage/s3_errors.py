@@ -4,8 +4,8 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
-    EndpointConnectionError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
 )
@@ -20,6 +20,8 @@ _WRONG_KEY = {
     "AuthorizationHeaderMalformed",
 }
 _DENIED = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
+BROKEN = (ConnectionError, HTTPClientError, IncompleteReadError)
+"""Failures of the connection rather than of the request; worth trying again."""
 _VARIABLES = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
@@ -35,7 +37,7 @@ def explain(
     server = endpoint or "Amazon S3"
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return StorageError(f"{url}: no S3 credentials found; set {_VARIABLES}")
-    if isinstance(error, EndpointConnectionError | ConnectionError | HTTPClientError):
+    if isinstance(error, BROKEN):
         return StorageError(
             f"{url}: cannot reach {server} ({type(error).__name__}); check that the server runs, "
             "the network, and AWS_ENDPOINT_URL"
@@ -56,6 +58,11 @@ def explain(
         return StorageError(
             f"{url}: {server} denied access ({code}); correct {_VARIABLES}, or ask for rights on "
             f"bucket {bucket!r}"
+        )
+    if code in {"InvalidRange", "416"}:
+        return StorageError(
+            f"{url}: the object ends before the range asked for, so it is shorter than its index "
+            "says; upload or build it again"
         )
     message = error.response.get("Error", {}).get("Message", "no message")
     return StorageError(f"{url}: {server} answered {code}: {message}; try again later")
