@@ -1,0 +1,343 @@
+"""An S3 server on this machine, for demos and tests: OpenStack Swift with its S3 interface.
+
+    python cluster/local/s3_server.py start --dir .s3 --bucket retdm
+    eval "$(python cluster/local/s3_server.py env --dir .s3)"
+    python cluster/local/s3_server.py stop --dir .s3
+
+One folder holds everything: settings, objects, logs and the secret key (mode 0600, drawn at
+random at the first start). The server listens on loopback only, checks signatures (SigV4) as a
+cloud would, and keeps its objects between starts. `start` puts the same keys into effect again.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import pwd
+import secrets
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import background
+from background import LocalServiceError, Process
+
+from retdm import console
+
+_BACKENDS = ("account", "container", "object")
+_ACCESS_KEY = "retdm:local"  # Swift's S3 interface names a key "account:user"
+_REGION = "us-east-1"
+_FIRST_PORT = 9110
+_START_LIMIT_S = 60.0
+_STOP_GRACE_S = 5.0
+_PART_POWER = 4
+_ATTEMPTS = 3
+_PORT_TAKEN = "Could not bind"  # in Swift's own words
+
+_COMMON = """\
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+bind_timeout = 3
+user = {user}
+swift_dir = {root}/etc
+devices = {root}/node
+recon_cache_path = {root}/recon
+mount_check = false
+disable_fallocate = true
+fallocate_reserve = 0
+log_level = WARNING
+workers = 0
+"""
+
+_BACKEND = """
+[pipeline:main]
+pipeline = {kind}-server
+[app:{kind}-server]
+use = egg:swift#{kind}
+disk_chunk_size = 1048576
+network_chunk_size = 1048576
+"""
+
+_PROXY = """\
+client_timeout = 60
+[pipeline:main]
+pipeline = catch_errors gatekeeper healthcheck cache listing_formats s3api tempauth
+    slo dlo proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+allow_account_management = true
+object_chunk_size = 1048576
+client_chunk_size = 1048576
+recoverable_node_timeout = 30
+node_timeout = 60
+[filter:catch_errors]
+use = egg:swift#catch_errors
+[filter:gatekeeper]
+use = egg:swift#gatekeeper
+[filter:healthcheck]
+use = egg:swift#healthcheck
+[filter:cache]
+paste.filter_factory = swift_node:cache_filter
+[filter:listing_formats]
+use = egg:swift#listing_formats
+[filter:s3api]
+use = egg:swift#s3api
+location = {region}
+s3_acl = false
+dns_compliant_bucket_names = true
+max_upload_part_num = 10000
+[filter:tempauth]
+use = egg:swift#tempauth
+user_{account}_{name} = {secret} .admin
+[filter:slo]
+use = egg:swift#slo
+max_manifest_segments = 10000
+[filter:dlo]
+use = egg:swift#dlo
+"""
+
+
+def start(
+    root: Path, *, port: int = _FIRST_PORT, bucket: str | None = None, tied: bool = False
+) -> dict[str, str]:
+    """Start the server in folder `root` unless it runs already, and create `bucket`.
+
+    Args:
+        root: Folder of this server alone; created if missing.
+        port: Preferred TCP port; another free one is taken if it is in use.
+        bucket: Created unless it exists.
+        tied: Whether the server ends with the calling process, however that ends.
+
+    Returns:
+        The environment that S3 clients need, as `environment` does.
+
+    Raises:
+        LocalServiceError: If the server does not come up; its log is quoted.
+    """
+    root = root.resolve()
+    if not is_running(root):
+        stop(root)
+        _prepare(root)
+        _start_servers(root, port, tied)
+    settings = environment(root)
+    if bucket:
+        _create_bucket(settings, bucket)
+    return settings
+
+
+def stop(root: Path) -> None:
+    """End the server of folder `root`; no error if it does not run."""
+    state = root.resolve() / "processes.json"
+    background.end(list(background.load_processes(state).values()), grace_s=_STOP_GRACE_S)
+    state.unlink(missing_ok=True)
+
+
+def is_running(root: Path) -> bool:
+    """Whether all processes of the server are alive."""
+    processes = background.load_processes(root.resolve() / "processes.json")
+    return bool(processes) and all(background.is_alive(p) for p in processes.values())
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The AWS variables with which boto3, PyArrow and retdm find the server and its keys.
+
+    Raises:
+        LocalServiceError: If no server was started in this folder.
+    """
+    path = root.resolve() / "connection.json"
+    try:
+        settings: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LocalServiceError(
+            f"{root}: no S3 server was started here; run `s3_server.py start --dir {root}` first"
+        ) from None
+    return settings
+
+
+def _prepare(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in ("etc", "node/d1", "log", "recon"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    try:
+        os.setxattr(root / "node", "user.retdm", b"1")
+    except OSError as error:
+        raise LocalServiceError(
+            f"{root}: its file system keeps no extended attributes ({error.strerror}), which "
+            "Swift stores objects with; choose a folder on ext4, xfs or btrfs with --dir"
+        ) from error
+    if not (root / "etc/swift.conf").exists():
+        # The suffix decides where objects lie on disk: it must not change once data is there.
+        salt = secrets.token_hex(16)
+        background.write_private(
+            root / "etc/swift.conf",
+            f"[swift-hash]\nswift_hash_path_prefix = retdm\nswift_hash_path_suffix = {salt}\n"
+            "[storage-policy:0]\nname = local\ndefault = yes\n",
+        )
+    if not (root / "secret").exists():
+        background.write_private(root / "secret", secrets.token_hex(20))
+
+
+def _start_servers(root: Path, preferred: int, tied: bool) -> None:
+    for _ in range(_ATTEMPTS):  # somebody may take a port between the search and the start
+        ports: dict[str, int] = {}
+        for offset, kind in enumerate(("proxy", *_BACKENDS)):
+            ports[kind] = background.free_port(preferred + offset, avoid=ports.values())
+        _write_settings(root, ports)
+        processes: dict[str, Process] = {}
+        try:
+            for kind in ports:
+                processes[kind] = _spawn(root, kind, tied)
+                background.save_processes(root / "processes.json", processes)
+            problem = _wait(processes, ports)
+        except BaseException:
+            stop(root)
+            raise
+        if not problem:
+            return
+        stop(root)
+        log = root / "log" / f"{problem}.log"
+        if _PORT_TAKEN not in (end := background.tail(log)):
+            break
+    raise LocalServiceError(
+        f"the S3 server did not start: its {problem} part is not answering; the end of {log}:\n"
+        f"{end}"
+    )
+
+
+def _spawn(root: Path, kind: str, tied: bool) -> Process:
+    node = Path(__file__).resolve().parent / "swift_node.py"
+    config = root / "etc" / f"{kind}-server.conf"
+    # Keys of other S3 services in the caller's environment are no business of this server.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return background.spawn(
+        [sys.executable, str(node), kind, str(config)],
+        log=root / "log" / f"{kind}.log",
+        env=env,
+        tied=tied,
+    )
+
+
+def _write_settings(root: Path, ports: dict[str, int]) -> None:
+    secret = (root / "secret").read_text(encoding="ascii")
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        raise LocalServiceError(
+            f"user id {os.getuid()} has no name, and Swift needs one; add it to /etc/passwd"
+        ) from None
+    account, _, name = _ACCESS_KEY.partition(":")
+    for kind, port in ports.items():
+        text = _COMMON.format(port=port, user=user, root=root)
+        if kind == "proxy":
+            text += _PROXY.format(region=_REGION, account=account, name=name, secret=secret)
+        else:
+            text += _BACKEND.format(kind=kind)
+            _write_ring(root, kind, port)
+        background.write_private(root / "etc" / f"{kind}-server.conf", text)
+    connection = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['proxy']}",
+        "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": _REGION,
+    }
+    background.write_private(root / "connection.json", json.dumps(connection))
+
+
+def _write_ring(root: Path, kind: str, port: int) -> None:
+    """Write the file that tells the proxy which server holds what: here one server, one disk."""
+    from swift.common.ring.builder import RingBuilder
+
+    ring = RingBuilder(_PART_POWER, 1, 0)
+    node = {"ip": "127.0.0.1", "port": port, "replication_ip": "127.0.0.1"}
+    ring.add_dev(
+        {"id": 0, "region": 1, "zone": 1, "device": "d1", "weight": 1.0, "meta": ""}
+        | node
+        | {"replication_port": port}
+    )
+    ring.rebalance(seed=1)
+    ring.get_ring().save(str(root / "etc" / f"{kind}.ring.gz"))
+
+
+def _wait(processes: dict[str, Process], ports: dict[str, int]) -> str:
+    """Wait until all parts answer; returns the name of the part that does not, or ''."""
+    deadline = time.monotonic() + _START_LIMIT_S
+    waiting = dict(processes)
+    while waiting and time.monotonic() < deadline:
+        for kind, process in list(waiting.items()):
+            if not background.is_alive(process):
+                return kind
+            if background.is_listening(ports[kind]) and (kind != "proxy" or _healthy(ports[kind])):
+                del waiting[kind]
+        time.sleep(0.05)
+    return next(iter(waiting), "")
+
+
+def _healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/healthcheck")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _create_bucket(settings: dict[str, str], bucket: str) -> None:
+    import boto3
+    from botocore.exceptions import ClientError
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=settings["AWS_ENDPOINT_URL"],
+        aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],
+        region_name=settings["AWS_DEFAULT_REGION"],
+    )
+    try:
+        client.create_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
+            raise LocalServiceError(
+                f"bucket {bucket!r} cannot be created: {error}; names have 3 to 63 lower case "
+                "letters, digits, dots or hyphens"
+            ) from error
+    finally:
+        client.close()
+
+
+def main() -> int:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n\n")[0],
+        epilog=(__doc__ or "").partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, purpose in (
+        ("start", "start the server, or find it running; print its address"),
+        ("stop", "end it; its objects stay"),
+        ("env", "print `export` lines for a shell (they hold the secret key)"),
+    ):
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        command.add_argument("--dir", type=Path, required=True, help="folder of this server")
+        if name == "start":
+            command.add_argument("--port", type=int, default=_FIRST_PORT, help="preferred port")
+            command.add_argument("--bucket", help="create this bucket")
+    arguments = parser.parse_args()
+    if arguments.command == "stop":
+        stop(arguments.dir)
+    elif arguments.command == "env":
+        for name, value in environment(arguments.dir).items():
+            print(f"export {name}={shlex.quote(value)}")
+    else:
+        settings = start(arguments.dir, port=arguments.port, bucket=arguments.bucket)
+        print(f"S3 server at {settings['AWS_ENDPOINT_URL']}, data in {arguments.dir.resolve()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))
