@@ -128,7 +128,9 @@ class CheckpointSettings(Settings):
     """What is kept on storage (`checkpoint.*`)."""
 
     keep_best: int = Field(default=1, ge=1, description="Best checkpoints kept beside the latest")
-    metric: str = Field(default="mAP", description="Validation metric that ranks checkpoints")
+    metric: Literal["mAP", "OF1", "CF1", "average_precision"] = Field(
+        default="mAP", description="Validation metric that ranks checkpoints, higher is better"
+    )
 
 
 class RunSettings(Settings):
@@ -141,7 +143,7 @@ class RunSettings(Settings):
     collective_timeout_s: int = Field(default=1800, ge=1)
     max_failures: int = Field(default=3, ge=0, description="Restarts after lost workers")
     threshold: float = Field(default=0.5, gt=0, lt=1, description="Score that counts as yes")
-    log_every_s: float = Field(default=5.0, gt=0)
+    log_every_steps: int = Field(default=10, ge=1, description="Steps between log lines")
 
 
 _ALL_PARTS = ("image", "classifier", "label", "reconstruction")
@@ -231,12 +233,15 @@ def _assign(table: Table, parts: list[str], value: Any, path: str) -> None:
     if not rest:
         table[head] = value
         return
-    keys = sorted({*table, *DEFAULT_STAGES}) if head == "*" else [head]
-    for key in keys:
-        child = table.setdefault(key, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {path}: {key} is a value, not a table of settings")
-        _assign(child, rest, value, path)
+    child = table.setdefault(head, {})
+    if not isinstance(child, dict):
+        raise ConfigError(f"--set {path}: {head} is a value, not a table of settings")
+    if rest[0] == "*":
+        names = {*child, *(DEFAULT_STAGES if head == "stages" else ())}
+        for name in sorted(names):
+            _assign(child, [name, *rest[1:]], value, path)
+        return
+    _assign(child, rest, value, path)
 
 
 def parse(kind: type[Model], table: Mapping[str, Any], *, source: str) -> Model:
@@ -255,14 +260,26 @@ def parse(kind: type[Model], table: Mapping[str, Any], *, source: str) -> Model:
 
 def _explain(kind: type[BaseModel], problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        return f"{path} is {problem['input']!r}: {problem['msg']}" if path else problem["msg"]
-    known = known_keys(kind)
-    leaf_parent = path.rpartition(".")[0]
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting {path}{_hint(path, known_keys(kind))}"
+    if problem["type"] == "missing":
+        return f"{path} is missing; set it"
+    if problem["type"] in ("model_type", "dict_type"):
+        return f"{path} is {problem['input']!r}, but it is a table of settings"
+    if not path:
+        return str(problem["msg"])
+    return f"{path} is {problem['input']!r}: {problem['msg']}"
+
+
+def _hint(path: str, known: list[str]) -> str:
     near = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
-    siblings = [key for key in known if key.rpartition(".")[0] == leaf_parent]
-    hint = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(siblings)}"
-    return f"unknown setting {path}{hint}"
+    if near:
+        return f"; did you mean {near[0]}?"
+    table = path.rpartition(".")[0]
+    opening = f"{table}." if table else ""
+    rest = [key.removeprefix(opening) for key in known if key.startswith(opening)]
+    names = dict.fromkeys(opening + key.partition(".")[0] for key in rest)
+    return f"; known here: {', '.join(names)}"
 
 
 def known_keys(kind: type[BaseModel], prefix: str = "") -> list[str]:

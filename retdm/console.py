@@ -21,9 +21,7 @@ def run(main: Callable[[], int]) -> int:
         What `main` returned; 2 after a `RetdmError`; 130 after Ctrl-C. Bugs keep their traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # Client libraries report every request at INFO; people running retdm do not want those.
-    for noisy in ("botocore", "boto3", "urllib3", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    quiet_clients()
     try:
         return main()
     except RetdmError as error:
@@ -32,6 +30,12 @@ def run(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def quiet_clients() -> None:
+    """Silence client libraries that report every request at INFO."""
+    for noisy in ("botocore", "boto3", "s3transfer", "urllib3", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def progress(items: Iterable[T], *, total: int, label: str, unit: str) -> Iterator[T]:

@@ -31,3 +31,7 @@ class ShardError(RetdmError):
 
 class CheckpointError(RetdmError):
     """A run or checkpoint is missing, damaged, or made for other data."""
+
+
+class DivergenceError(RetdmError):
+    """The loss or a gradient is not a finite number; names stage, step and loss part."""

@@ -1,0 +1,77 @@
+"""Trains a recipe on Ray, evaluates it on the test split and writes STORAGE/NAME/result.json."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from retdm.config import load_config
+from retdm.console import run
+from retdm.errors import ConfigError
+from retdm.evaluation import metric_table
+from retdm.onray.launch import Workers, run_on_ray
+from retdm.storage import join_url
+from retdm.train.dry_run import describe
+
+EXAMPLES = """examples:
+  python jobs/train.py jobs/recipes/scene.toml --set data.url=s3://photos/scene --workers 2
+  python jobs/train.py jobs/recipes/scene.toml --set method=bce --set stages.*.epochs=2
+  python jobs/train.py jobs/recipes/coco2014-vgg16.toml --workers 8 --dry-run
+  ray job submit --working-dir . -- python jobs/train.py jobs/recipes/demo.toml --storage s3://photos/runs
+
+S3 is set up by the standard variables AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
+exit status: 0 done, 2 bad settings, data or run, 1 anything else"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = argparse.ArgumentParser(
+        prog="jobs/train.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    out.add_argument("recipe", help="TOML file of settings; see jobs/recipes/")
+    out.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="override a setting"
+    )
+    out.add_argument("--run-name", help="folder of the run (default: RECIPE-METHOD-SEED)")
+    out.add_argument(
+        "--storage",
+        default=os.environ.get("RETDM_STORAGE", str(Path.home() / "retdm-runs")),
+        help="folder or s3:// URL that all nodes reach (default: $RETDM_STORAGE or ~/retdm-runs)",
+    )
+    out.add_argument("--workers", default="1", metavar="N|MIN:MAX", help="DDP workers")
+    out.add_argument(
+        "--resume",
+        choices=["auto", "never", "must"],
+        default="auto",
+        help="continue a run of this name (auto), refuse to (never), or insist (must)",
+    )
+    out.add_argument("--dry-run", action="store_true", help="check the recipe and stop")
+    return out
+
+
+def main() -> int:
+    """Check everything that needs no cluster, then train."""
+    args = parser().parse_args()
+    config = load_config(args.recipe, args.set)
+    workers = Workers.parse(args.workers)
+    if args.dry_run:
+        print("\n".join(describe(config, workers=workers.high)))
+        return 0
+    if not config.data.url:
+        raise ConfigError(
+            "data.url is empty; name the shard set, for example --set data.url=s3://photos/scene"
+        )
+    name = args.run_name or f"{Path(args.recipe).stem}-{config.method}-s{config.seed}"
+    storage = args.storage if "://" in args.storage else str(Path(args.storage).resolve())
+    result = run_on_ray(config, storage=storage, name=name, workers=workers, resume=args.resume)
+    print(metric_table(result["metrics"]["test"], data=result["data"], method=result["method"]))
+    print(f"result: {join_url(storage, name, 'result.json')}")
+    print(f"TensorBoard: tensorboard --logdir {join_url(storage, name, 'tensorboard')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,1 @@
+"""Running retdm on Ray; nothing outside this package imports Ray."""

@@ -1,0 +1,188 @@
+"""Starts a run as a Ray Train job, on the cluster of this process or on a local one."""
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from retdm.config import Config
+from retdm.console import quiet_clients
+from retdm.data import load_manifest
+from retdm.errors import CheckpointError, ConfigError, RetdmError
+from retdm.labels import LabelSpace
+from retdm.onray.session import RaySession
+from retdm.storage import Store, arrow_filesystem, join_url, open_store
+from retdm.train.checkpoint import changed_settings, check_labels
+from retdm.train.result import RESULT, conclude
+from retdm.train.run import train
+
+log = logging.getLogger(__name__)
+RUN = "run.json"
+Resume = Literal["auto", "never", "must"]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many Ray Train workers: a fixed number, or a range that follows the cluster."""
+
+    low: int
+    high: int
+
+    @staticmethod
+    def parse(text: str) -> "Workers":
+        """Read "N" or "MIN:MAX".
+
+        Raises:
+            ConfigError: If it is neither, or not 1 <= MIN <= MAX.
+        """
+        low, colon, high = text.partition(":")
+        if not low.isdigit() or (colon and not high.isdigit()):
+            raise ConfigError(f"--workers {text!r}: give a number N or a range MIN:MAX")
+        workers = Workers(int(low), int(high or low))
+        if not 1 <= workers.low <= workers.high:
+            raise ConfigError(f"--workers {text!r}: need 1 <= MIN <= MAX")
+        return workers
+
+    @property
+    def for_ray(self) -> int | tuple[int, int]:
+        """As `ScalingConfig.num_workers` takes it."""
+        return self.low if self.low == self.high else (self.low, self.high)
+
+
+def run_on_ray(
+    config: Config, *, storage: str, name: str, workers: Workers, resume: Resume
+) -> dict[str, Any]:
+    """Train, evaluate and return the content of `STORAGE/NAME/result.json`.
+
+    A run of the same name continues from its latest checkpoint; a finished one is not trained
+    again. Everything that can be checked without a worker is checked before one starts.
+
+    Raises:
+        RetdmError: For anything the user can mend, also when a worker found it.
+    """
+    store = open_store(join_url(storage, name))
+    manifest = load_manifest(open_store(config.data.url))
+    finished = prepare(store, config, manifest.label_space, manifest.digest, resume)
+    if finished:
+        log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)
+        return result_of(store)
+    if not ray.is_initialized():
+        ray.init(log_to_driver=True)
+    filesystem, path = arrow_filesystem(storage)
+    use_gpu = config.run.gpus == "auto" and ray.cluster_resources().get("GPU", 0) >= workers.low
+    trainer = ray.train.torch.TorchTrainer(
+        _worker,
+        train_loop_config={"config": config.model_dump(mode="json"), "run": store.url},
+        torch_config=ray.train.torch.TorchConfig(
+            # gloo carries the small CPU collectives (metrics, objects) beside NCCL.
+            backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo",
+            timeout_s=config.run.collective_timeout_s,
+        ),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers.for_ray,
+            use_gpu=use_gpu,
+            resources_per_worker={
+                "CPU": config.run.cpus_per_worker,
+                **({"GPU": 1} if use_gpu else {}),
+            },
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=config.run.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=config.checkpoint.keep_best,
+                checkpoint_score_attribute="rank_score",
+                checkpoint_score_order="max",
+            ),
+            callbacks=[_StopOnUserError()],
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.ControllerError as error:
+        if isinstance(error.controller_failure, RetdmError):
+            raise error.controller_failure from None
+        raise
+    return result_of(store)
+
+
+def prepare(store: Store, config: Config, labels: LabelSpace, digest: str, resume: Resume) -> bool:
+    """Check an earlier run of this name against `resume` and the settings, and record this one.
+
+    Returns:
+        True if the run is already finished.
+
+    Raises:
+        CheckpointError: If `resume` forbids or misses an earlier run, or it differs.
+    """
+    earlier = store.size(RUN) is not None
+    if earlier and resume == "never":
+        raise CheckpointError(
+            f"{store.url}: a run of this name exists; choose another --run-name, "
+            "or continue it with --resume auto"
+        )
+    if not earlier and resume == "must":
+        raise CheckpointError(
+            f"{store.url}: no run of this name to resume; check --storage and --run-name, "
+            "or start it with --resume auto"
+        )
+    settings = config.model_dump(mode="json")
+    if earlier:
+        record = json.loads(store.read(RUN))
+        check_labels(
+            LabelSpace(tuple(record["labels"])), labels, what="the run", data=config.data.url
+        )
+        differing = changed_settings(record["config"], settings)
+        if record["data_digest"] != digest:
+            differing.append(f"shard set: {record['data_digest'][:12]} -> {digest[:12]}")
+        if differing:
+            raise CheckpointError(
+                f"{store.url}: this run was started with other settings "
+                f"({'; '.join(differing)}); use the same or another --run-name"
+            )
+        if store.size(RESULT) is not None and _epochs(record["config"]) == _epochs(settings):
+            return True
+    record = {"config": settings, "labels": list(labels.names), "data_digest": digest}
+    store.write(RUN, json.dumps(record, indent=1).encode() + b"\n")
+    return False
+
+
+def _epochs(settings: dict[str, Any]) -> dict[str, int]:
+    return {name: stage["epochs"] for name, stage in settings["stages"].items()}
+
+
+def result_of(store: Store) -> dict[str, Any]:
+    """The run's `result.json`."""
+    result: dict[str, Any] = json.loads(store.read(RESULT))
+    return result
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    """What every Ray Train worker runs."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    quiet_clients()
+    if torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+    config = Config.model_validate(settings["config"])
+    conclude(train(config, RaySession(), open_store(settings["run"])))
+
+
+class _StopOnUserError(ray.train.UserCallback):
+    """Ends the run at once when a worker failed for a reason that no restart can mend."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called in the controller; raising here makes the failure final."""
+        for exception in worker_exceptions.values():
+            cause: BaseException | None = exception
+            while cause is not None:
+                if isinstance(cause, RetdmError):
+                    raise cause
+                cause = getattr(cause, "_base_exc", None) or cause.__cause__

@@ -1,0 +1,1 @@
+"""Training: stages, steps, checkpoints and logs; knows nothing of Ray."""

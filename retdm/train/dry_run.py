@@ -1,0 +1,57 @@
+"""What a recipe would do, without doing it: `jobs/train.py --dry-run`."""
+
+import torch
+
+from retdm.config import Config
+from retdm.data import load_manifest
+from retdm.errors import RetdmError
+from retdm.methods import build_method
+from retdm.storage import open_store
+from retdm.train.stages import plan_stages
+
+_FLOAT_BYTES = 4
+
+
+def describe(config: Config, *, workers: int) -> list[str]:
+    """Lines that tell model size, stages and steps; runs one image through the network.
+
+    Pretrained weights are not loaded and the shards are only looked at, so that a recipe for
+    eight GPUs can be checked on a laptop. What could not be checked is said.
+
+    Raises:
+        RetdmError: If the settings, the model or the stages are wrong.
+    """
+    lines, labels, samples = [], 80, None
+    try:
+        manifest = load_manifest(open_store(config.data.url))
+        labels = len(manifest.labels)
+        samples = manifest.split(config.data.train_split, url=config.data.url).samples
+        lines.append(f"data: {manifest.name}, {labels} labels, {samples} training images")
+    except RetdmError as error:
+        lines.append(f"data: NOT CHECKED ({error}); assuming {labels} labels")
+    bare = config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
+    method = build_method(bare, labels=labels)
+    method.eval()
+    side = config.data.image_size
+    with torch.inference_mode():
+        scores = method.scores(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+    lines.append(
+        f"model: {config.model.backbone} at {side} px gives {tuple(scores.shape)} scores; "
+        f"weights {config.model.weights!r} NOT CHECKED"
+    )
+    for name, part in method.parts.items():
+        count = sum(parameter.numel() for parameter in part.parameters())
+        lines.append(f"  {name}: {count / 1e6:.2f} M parameters")
+    batch = config.data.batch_size
+    lines.append(f"batch: {batch} images over {workers} workers, {-(-batch // workers)} each")
+    for stage in plan_stages(config, method):
+        steps = "?" if samples is None else str(-(-samples // batch) * stage.epochs)
+        lines.append(
+            f"stage {stage.name}: trains {', '.join(stage.train)} on "
+            f"{', '.join(sorted(stage.losses))}; {stage.epochs} epochs, {steps} steps, "
+            f"lr {stage.lr:g}"
+        )
+    bank = config.bank.size * config.model.embedding * _FLOAT_BYTES
+    lines.append(f"bank: {config.bank.size} rows, {bank / 2**20:.0f} MiB on every worker")
+    lines += [f"reading: {name} = {value}" for name, value in method.reading.items()]
+    return lines

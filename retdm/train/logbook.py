@@ -1,0 +1,61 @@
+"""The record of a run: a JSON-lines log and TensorBoard scalars, written by rank 0.
+
+Both are files on the node first and copied to the run's storage after every epoch, because an
+object store cannot append.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from retdm.storage import Store
+
+LOG = "log.jsonl"
+TENSORBOARD = "tensorboard"
+
+
+class Logbook:
+    """Appends lines of the kinds "step" and "epoch"; each holds its global step."""
+
+    def __init__(self, store: Store, *, from_step: int) -> None:
+        """Open the log of a run that continues at `from_step`; later lines are dropped."""
+        self.store = store
+        self.folder = Path(tempfile.mkdtemp(prefix="retdm-log-"))
+        self.log = self.folder / LOG
+        kept = [
+            line for line in self._earlier_lines() if int(json.loads(line)["step"]) <= from_step
+        ]
+        self.log.write_text("".join(f"{line}\n" for line in kept))
+        self.events = self.folder / TENSORBOARD
+        self.writer = SummaryWriter(str(self.events), purge_step=from_step + 1)
+
+    def _earlier_lines(self) -> list[str]:
+        if self.store.size(LOG) is None:
+            return []
+        return self.store.read(LOG).decode().splitlines()
+
+    def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Add one line, and its numbers as scalars named "kind/name"."""
+        with self.log.open("a") as file:
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self.writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def upload(self) -> None:
+        """Copy log and event files to the run's storage."""
+        self.writer.flush()
+        self.store.write(LOG, self.log)
+        for file in sorted(self.events.iterdir()):
+            self.store.write(f"{TENSORBOARD}/{file.name}", file)
+
+    def close(self) -> None:
+        """Upload what is left and remove the local copy."""
+        self.upload()
+        self.writer.close()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,98 @@
+"""The end of a run: its best checkpoint on the test split, and `result.json`."""
+
+import json
+import math
+import platform
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retdm import comm
+from retdm.config import Config, parse
+from retdm.data import open_split
+from retdm.evaluation import evaluate, label_frequency_map
+from retdm.methods import Method, build_method
+from retdm.storage import Store
+from retdm.train import checkpoint
+from retdm.train.checkpoint import TrainingState
+from retdm.train.history import checkpoint_name
+from retdm.train.run import Run, score
+
+RESULT = "result.json"
+
+
+def load_checkpoint(store: Store, which: str, device: torch.device) -> TrainingState:
+    """Fetch and read the run's "best" or "latest" checkpoint.
+
+    Raises:
+        CheckpointError: If the run has none, or it is damaged.
+    """
+    name = checkpoint_name(store, which)
+    with tempfile.TemporaryDirectory(prefix="retdm-load-") as folder:
+        store.download(f"{name}/{checkpoint.STATE}", Path(folder) / checkpoint.STATE)
+        return checkpoint.load(Path(folder), map_location=device)
+
+
+def load_method(state: TrainingState, device: torch.device) -> tuple[Config, Method]:
+    """The trained method of a checkpoint, in evaluation mode, and the run's settings."""
+    config = parse(Config, state.config, source="checkpoint")
+    bare = config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
+    method = build_method(bare, labels=len(state.labels)).to(device)
+    method.load_state_dict(state.model)
+    method.eval()
+    return config, method
+
+
+def conclude(run: Run) -> dict[str, Any]:
+    """Evaluate the best checkpoint on the test split and write `result.json`; on every rank.
+
+    The test split is read here for the first time: stages, learning rate and the choice of the
+    checkpoint saw the validation split only.
+    """
+    state = load_checkpoint(run.store, "best", run.session.device)
+    run.method.load_state_dict(state.model)
+    test = open_split(run.config.data.url, run.config.data.test_split, run.config.data)
+    scores = score(run, test)
+    result: dict[str, Any] = {}
+    if comm.rank() == 0:
+        targets = test.table.targets
+        result = {
+            "run": run.store.url.rstrip("/").rpartition("/")[2],
+            "method": run.config.method,
+            "reading": run.method.reading,
+            "seed": run.config.seed,
+            "world_size": comm.world_size(),
+            "config": run.config.model_dump(mode="json"),
+            "metrics": {
+                "test": evaluate(scores, targets, threshold=run.config.run.threshold),
+            },
+            "baseline": {"label_frequency_mAP": label_frequency_map(targets)},
+            "checkpoint": checkpoint_name(run.store, "best"),
+            "history": run.history,
+            "data": test.manifest.name,
+            "data_digest": test.digest,
+            "labels": list(test.label_space.names),
+            "versions": versions(),
+        }
+        content = json.dumps(_finite(result), indent=1, allow_nan=False)
+        run.store.write(RESULT, content.encode() + b"\n")
+    broadcast: dict[str, Any] = comm.broadcast_object(result)
+    return broadcast
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    names = ("retdm", "torch", "torchvision", "numpy", "pillow", "ray", "webdataset")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: a metric that is undefined on this split becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

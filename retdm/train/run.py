@@ -1,0 +1,275 @@
+"""A run from start or checkpoint to the end: stages, epochs, validation, checkpoints."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retdm import comm
+from retdm.bank import Bank, LabelSets
+from retdm.config import Config
+from retdm.console import bar_line
+from retdm.data import EvaluationLoader, SplitData, TrainingLoader, open_split
+from retdm.evaluation import evaluate
+from retdm.methods import Method, build_method
+from retdm.storage import Store
+from retdm.train import checkpoint
+from retdm.train.checkpoint import Position, TrainingState
+from retdm.train.history import publish, rank_score
+from retdm.train.logbook import Logbook
+from retdm.train.schedule import StageOptimizer
+from retdm.train.scoring import score_split
+from retdm.train.session import Session
+from retdm.train.stages import Stage, enter, plan_stages
+from retdm.train.step import EpochSummary, Stepper
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """The live objects of one attempt at a run."""
+
+    config: Config
+    session: Session
+    store: Store
+    train_data: SplitData
+    val_data: SplitData
+    method: Method
+    stages: list[Stage]
+    label_sets: LabelSets
+    bank: Bank | None
+    logbook: Logbook | None
+    history: list[dict[str, Any]]
+
+
+def train(config: Config, session: Session, store: Store) -> Run:
+    """Train until the last stage is done; a session with a checkpoint continues from it.
+
+    Every rank calls this with the same arguments.
+
+    Args:
+        config: The resolved settings.
+        session: The launcher.
+        store: Folder of the run, for logs and the list of checkpoints.
+
+    Raises:
+        CheckpointError: If the checkpoint belongs to other data, labels or settings.
+        DivergenceError: If a loss part stops being finite.
+    """
+    torch.manual_seed(config.seed)
+    torch.use_deterministic_algorithms(config.run.deterministic)
+    train_data = open_split(config.data.url, config.data.train_split, config.data)
+    val_data = open_split(config.data.url, config.data.val_split, config.data)
+    device = session.device
+    method = build_method(config, labels=len(train_data.label_space)).to(device)
+    stages = plan_stages(config, method)
+    label_sets = LabelSets(torch.from_numpy(train_data.table.targets)).to(device)
+    bank = None
+    if config.bank.size and any("metric" in stage.losses for stage in stages):
+        bank = Bank(config.bank.size, config.model.embedding, device=device)
+    run = Run(
+        config=config,
+        session=session,
+        store=store,
+        train_data=train_data,
+        val_data=val_data,
+        method=method,
+        stages=stages,
+        label_sets=label_sets,
+        bank=bank,
+        logbook=None,
+        history=[],
+    )
+    position, optimizer_state = _restore(run)
+    if comm.rank() == 0:
+        publish(store, run.history)
+        run.logbook = Logbook(store, from_step=position.step)
+    while position.stage < len(stages):
+        position = _stage(run, position, optimizer_state)
+        optimizer_state = {}
+    if run.logbook:
+        run.logbook.close()
+    return run
+
+
+def _restore(run: Run) -> tuple[Position, dict[str, Any]]:
+    """Load the session's checkpoint, if any, into the run."""
+    with run.session.restore() as folder:
+        if folder is None:
+            return Position(0, 0, 0, 0, 0), {}
+        state = checkpoint.load(folder, map_location=run.session.device)
+    checkpoint.check_labels(
+        state.label_space,
+        run.train_data.label_space,
+        what="the run's checkpoint",
+        data=run.config.data.url,
+    )
+    checkpoint.check_same_run(state, run.config.model_dump(mode="json"), run.train_data.digest)
+    run.method.load_state_dict(state.model)
+    if run.bank is not None:
+        run.bank.load_state_dict(state.bank)
+    run.history = state.history
+    if comm.rank() == 0:
+        log.info("resuming after step %d", state.position.step)
+    return state.position, state.optimizer
+
+
+def _stage(run: Run, position: Position, optimizer_state: dict[str, Any]) -> Position:
+    """Train the stage at `position` to its end and return the start of the next."""
+    stage, config = run.stages[position.stage], run.config
+    optimizer = StageOptimizer(enter(stage, run.method), config.optimizer, stage.lr)
+    if optimizer_state:
+        optimizer.load_state_dict(optimizer_state)
+    loader = TrainingLoader(
+        run.train_data,
+        config.data,
+        seed=config.seed,
+        rank=comm.rank(),
+        world_size=comm.world_size(),
+        augment=stage.augment,
+        pin_memory=run.session.device.type == "cuda",
+    )
+    stepper = Stepper(
+        config,
+        stage,
+        run.method,
+        optimizer,
+        run.bank,
+        run.label_sets,
+        run.session.device,
+        step=position.step,
+        stage_step=position.epoch * loader.batches_per_epoch + position.next_batch,
+    )
+    try:
+        while position.epoch < stage.epochs:
+            batches = loader.epoch(position.seen_epochs, start_batch=position.next_batch)
+            on_log = _step_logger(run, stage, position.epoch, loader.batches_per_epoch)
+            summary = stepper.epoch(batches, on_log)
+            comm.average_buffers(run.method)
+            position = replace(
+                position,
+                epoch=position.epoch + 1,
+                next_batch=0,
+                step=stepper.step,
+                seen_epochs=position.seen_epochs + 1,
+            )
+            _end_epoch(run, stage, position, optimizer, summary)
+    finally:
+        loader.close()
+    return replace(position, stage=position.stage + 1, epoch=0)
+
+
+def _step_logger(
+    run: Run, stage: Stage, epoch: int, batches: int
+) -> Callable[[int, dict[str, float]], None]:
+    started, first = time.perf_counter(), None
+
+    def on_log(step: int, means: dict[str, float]) -> None:
+        nonlocal first
+        first = step if first is None else first
+        if run.logbook is None:
+            return
+        run.logbook.write("step", step, means)
+        done = step - run.history[-1]["step"] if run.history else step
+        label = f"stage {stage.name} epoch {epoch + 1}/{stage.epochs}"
+        line = bar_line(label, done, batches, time.perf_counter() - started, "batch")
+        log.info("%s, loss %.4f", line, means["total"])
+
+    return on_log
+
+
+def _end_epoch(
+    run: Run, stage: Stage, position: Position, optimizer: StageOptimizer, summary: EpochSummary
+) -> None:
+    """Validate, adapt the learning rate, record the epoch and hand over a checkpoint."""
+    validation = _validate(run, stage)
+    metric = run.config.checkpoint.metric
+    # Stage 2 cannot move validation scores, so its plateau is seen on its own objective.
+    moves = stage.trains_classifier
+    monitored = validation[metric] if moves else -summary.means["total"]
+    lr = optimizer.lr
+    optimizer.end_epoch(monitored)
+    name = f"stage{stage.name}-epoch{position.epoch:03d}"
+    entry: dict[str, Any] = {
+        "stage": stage.name,
+        "epoch": position.epoch,
+        "step": position.step,
+        "checkpoint": name,
+        "lr": lr,
+        "rank_score": rank_score(position.stage, validation[metric]),
+        "images_per_s": summary.images / summary.seconds,
+        "wait_share": summary.wait_seconds / summary.seconds,
+        **{f"train/{part}": value for part, value in summary.means.items()},
+        **{f"val/{part}": value for part, value in validation.items()},
+    }
+    entry = comm.broadcast_object(entry)
+    run.history.append(entry)
+    if run.logbook:
+        run.logbook.write("epoch", position.step, entry)
+        run.logbook.upload()
+        log.info(
+            "stage %s epoch %d/%d: loss %.4f, validation mAP %.4f, OF1 %.4f, %.0f images/s",
+            stage.name,
+            position.epoch,
+            stage.epochs,
+            summary.means["total"],
+            validation["mAP"],
+            validation["OF1"],
+            entry["images_per_s"],
+        )
+    folder = _save(run, position, optimizer) if comm.rank() == 0 else None
+    numbers = {key: value for key, value in entry.items() if isinstance(value, int | float)}
+    run.session.report(numbers, folder, name)
+    if comm.rank() == 0:
+        publish(run.store, run.history)
+
+
+def _validate(run: Run, stage: Stage) -> dict[str, float]:
+    if not stage.trains_classifier and run.history:
+        last = run.history[-1]
+        return {key[4:]: value for key, value in last.items() if key.startswith("val/")}
+    scores = score(run, run.val_data)
+    metrics = None
+    if comm.rank() == 0:
+        metrics = evaluate(scores, run.val_data.table.targets, threshold=run.config.run.threshold)
+    result: dict[str, float] = comm.broadcast_object(metrics)
+    return result
+
+
+def score(run: Run, data: SplitData) -> Any:
+    """Scores of a split by the current weights; see `score_split`."""
+    loader = EvaluationLoader(
+        data,
+        run.config.data,
+        rank=comm.rank(),
+        world_size=comm.world_size(),
+        batch_size=run.config.data.batch_size,
+    )
+    try:
+        return score_split(run.method, loader, run.session.device, labels=len(data.label_space))
+    finally:
+        loader.close()
+
+
+def _save(run: Run, position: Position, optimizer: StageOptimizer) -> Path:
+    """Write this rank's checkpoint; a stage that is done is continued at the next one."""
+    stage = run.stages[position.stage]
+    ended = position.epoch >= stage.epochs
+    at = replace(position, stage=position.stage + 1, epoch=0) if ended else position
+    return checkpoint.save(
+        TrainingState(
+            model=run.method.state_dict(),
+            optimizer={} if ended else optimizer.state_dict(),
+            bank=run.bank.state_dict() if run.bank is not None else {},
+            position=at,
+            history=run.history,
+            config=run.config.model_dump(mode="json"),
+            labels=run.train_data.label_space.names,
+            data_digest=run.train_data.digest,
+        )
+    )

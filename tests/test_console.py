@@ -1,0 +1,30 @@
+"""Exit codes and progress lines of the command line programs."""
+
+import pytest
+
+from retdm.console import progress, run
+from retdm.errors import ConfigError
+
+
+def _fail(error):
+    raise error
+
+
+def test_a_deliberate_error_is_one_line_and_status_2(capsys):
+    assert run(lambda: _fail(ConfigError("bank.size is -1; give 0 or more"))) == 2
+    assert capsys.readouterr().err == "error: bank.size is -1; give 0 or more\n"
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 // 0)
+
+
+def test_ctrl_c_is_status_130(capsys):
+    assert run(lambda: _fail(KeyboardInterrupt())) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_progress_yields_everything_and_ends_with_one_line(capsys):
+    assert list(progress(range(3), total=3, label="packing", unit="photo")) == [0, 1, 2]
+    assert "packing [####################] 3/3 photo" in capsys.readouterr().err
