@@ -1,0 +1,106 @@
+"""Evaluate a model: `python -m retdm.evaluate --scores FILE.npz --json FILE`.
+
+Prints the metric table and writes the same numbers as JSON.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from retdm import console
+from retdm.errors import ConfigError
+from retdm.evaluation import evaluate, metric_table
+from retdm.evaluation.score_file import parse_scores
+from retdm.storage import Store, open_store
+
+_EXAMPLES = """\
+examples:
+  python -m retdm.evaluate --scores scores.npz --json metrics.json
+  python -m retdm.evaluate --scores s3://bucket/scores.npz --dataset scene
+
+The score file holds `scores` (probabilities in [0, 1]) and `targets` (0 or 1), both images x
+labels:  numpy.savez("scores.npz", scores=scores, targets=targets)
+
+The JSON is {"metrics": {NAME: value}, ...}; a metric with nothing to average is null.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the program with these command line arguments; returns the exit status."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if (args.scores is None) == (args.run is None):
+        parser.error("give either RUN_URL or --scores FILE.npz")
+    if args.run is None and args.data is not None:
+        parser.error("--data belongs to RUN_URL; a score file brings its own targets")
+    report = _scores_report(args) if args.run is None else _run_report(args)
+    print(metric_table({"value": report["metrics"]}, dataset=args.dataset))
+    if args.json is not None:
+        store, name = _file(args.json)
+        store.write(name, _json(report))
+    return 0
+
+
+def _scores_report(args: argparse.Namespace) -> dict[str, Any]:
+    """Metrics of a score file, and what they were computed from."""
+    store, name = _file(args.scores)
+    scores, targets = parse_scores(store.read(name), name=args.scores)
+    return {
+        "metrics": evaluate(scores, targets, threshold=args.threshold),
+        "threshold": args.threshold,
+        "images": targets.shape[0],
+        "labels": targets.shape[1],
+    }
+
+
+def _run_report(args: argparse.Namespace) -> dict[str, Any]:
+    """Metrics of a trained run on one split of a shard set."""
+    raise ConfigError(f"{args.run}: cannot evaluate a run yet; give its scores with --scores FILE")
+
+
+def _json(report: Mapping[str, Any]) -> bytes:
+    """JSON has no NaN: undefined metrics become null."""
+    metrics = {n: None if math.isnan(v) else v for n, v in report["metrics"].items()}
+    return json.dumps({**report, "metrics": metrics}, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _file(url: str) -> tuple[Store, str]:
+    """The store that holds a single file, and the file's name in it."""
+    folder, slash, name = url.rpartition("/")
+    if not name:
+        raise ConfigError(f"{url!r} names a folder, not a file; add a file name")
+    return open_store(f"{folder}/" if slash else "."), name
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m retdm.evaluate",
+        description="Compute every metric of a trained run, or of scores from any model.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN_URL", help="folder or URL of a trained run")
+    parser.add_argument("--data", metavar="URL", help="shard set to evaluate RUN_URL on")
+    parser.add_argument("--split", default="test", help="its split (default: %(default)s)")
+    parser.add_argument("--scores", metavar="FILE.npz", help="scores and targets, path or URL")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        help="a label is predicted from this probability on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dataset",
+        default="",
+        metavar="NAME",
+        help="show the published values beside: scene, mirflickr25k or coco2014",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the metrics here, path or URL")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(lambda: main(sys.argv[1:])))

@@ -1,0 +1,101 @@
+"""The paper's result tables (published.toml), under the true names of their columns."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+_RENAMED = ("hamming loss", "ranking loss", "coverage", "one error", "average precision")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """One method's row."""
+
+    method: str
+    protocol: str
+    """One of "thresholded", "thresholded-mean-f1", "top3" and "unclear"."""
+
+    printed: Mapping[str, float]
+    """Printed column name to printed value."""
+
+    values: Mapping[str, float]
+    """Metric name of `retdm.evaluation.evaluate` to corrected value; empty for unclear rows."""
+
+    corrections: tuple[str, ...]
+    """One phrase for each value that differs from the printed one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """One data set's table."""
+
+    title: str
+    rows: tuple[PublishedRow, ...]
+
+    def row(self, method: str) -> PublishedRow | None:
+        """The row of `method`, or None if the paper has none."""
+        return next((r for r in self.rows if r.method == method), None)
+
+
+def published_table(dataset: str) -> PublishedTable | None:
+    """The paper's table for a data set, or None if it has none.
+
+    Only names of the full data sets match (case, "-" and "_" aside): the numbers of a subset,
+    say coco3k, are not comparable.
+
+    Example:
+        >>> row = published_table("MIRFLICKR-25k").row("RETDM")
+        >>> row.printed["ranking loss"], row.values["hamming_loss"]
+        (0.0659, 0.0659)
+    """
+    return _tables().get(_plain(dataset))
+
+
+def printed_names() -> dict[str, str]:
+    """Metric name to the heading it has in the paper, for those whose heading misleads.
+
+    Example:
+        >>> printed_names()["hamming_loss"]
+        'ranking loss'
+    """
+    meaning = _content()["meaning"]["thresholded"]
+    return {name: column for column in _RENAMED for name in meaning[column]}
+
+
+@cache
+def _content() -> dict[str, Any]:
+    source = files("retdm.evaluation").joinpath("published.toml")
+    return tomllib.loads(source.read_text(encoding="utf-8"))
+
+
+@cache
+def _tables() -> dict[str, PublishedTable]:
+    out: dict[str, PublishedTable] = {}
+    for entry in _content()["tables"].values():
+        rows = tuple(_row(row, entry["corrections"]) for row in entry["rows"])
+        table = PublishedTable(entry["title"], rows)
+        out |= {_plain(name): table for name in entry["names"]}
+    return out
+
+
+def _row(row: dict[str, Any], corrections: list[dict[str, Any]]) -> PublishedRow:
+    content = _content()
+    own = [c for c in corrections if c["method"] == row["method"]]
+    # Rows of the top-3 methods are shorter: the paper leaves their last columns empty.
+    printed: dict[str, float] = dict(zip(content["columns"], row["printed"], strict=False))
+    corrected = printed | {c["column"]: float(c["value"]) for c in own}
+    meaning: dict[str, list[str]] = content["meaning"][row["protocol"]]
+    return PublishedRow(
+        method=row["method"],
+        protocol=row["protocol"],
+        printed=printed,
+        values={name: corrected[column] for column, names in meaning.items() for name in names},
+        corrections=tuple(f"{c['column']}: {c['reason']}" for c in own),
+    )
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

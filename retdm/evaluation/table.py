@@ -1,0 +1,132 @@
+"""The table of metrics that programs print, with the published values beside them."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from retdm.evaluation.published import PublishedRow, PublishedTable, printed_names, published_table
+
+Values = Mapping[str, float | None]
+
+_LOWER_IS_BETTER = ("hamming_loss", "ranking_loss", "coverage", "one_error")
+_SECTIONS = {
+    "": "standard definitions",
+    "top3.": "three best labels of each image",
+    "top3_thresholded.": "three best labels, if over the threshold",
+    "toolbox.": "as in the paper's tables: ranking metrics of 0/1 predictions",
+}
+_SKIPPED = {
+    "skipped.mAP": "labels that no image has (mAP)",
+    "skipped.one_error": "images without a label (one_error)",
+    "skipped.toolbox": "images with no label or all (ranking_loss, one_error and "
+    "average_precision of toolbox)",
+}
+
+
+def metric_table(
+    columns: Mapping[str, Values],
+    *,
+    dataset: str = "",
+    paper_methods: Sequence[str] = ("BCE", "RETDM", "CNN-RNN"),
+) -> str:
+    """Lay out metrics by family, one column for each set of results.
+
+    Args:
+        columns: Heading to metrics from `evaluate`: for example the `metrics` of a result.json
+            (one column for each split), or method names and their test metrics. A metric that
+            a column lacks is shown as "-", an undefined one (NaN or None) as "n/a".
+        dataset: Name of the data set; if the paper has a table for it, its values are added
+            under the metrics that they really are.
+        paper_methods: Rows of that table to show, as far as they exist and can be compared.
+
+    Returns:
+        Lines of ASCII text, without a newline at the end.
+
+    Example:
+        >>> print(metric_table({"val": {"mAP": 0.5}, "test": {"mAP": 0.25}}))
+        metric  better     val    test
+        <BLANKLINE>
+        standard definitions
+          mAP   higher  0.5000  0.2500
+    """
+    paper = published_table(dataset)
+    rows = _comparable(paper, paper_methods)
+    printed = printed_names() if rows else {}
+    names = list(dict.fromkeys(name for values in columns.values() for name in values))
+
+    lines: list[list[str]] = [
+        ["metric", "better", *columns, *(f"{row.method} (paper)" for row in rows), ""]
+    ]
+    for prefix, title in _SECTIONS.items():
+        family = [name for name in names if _prefix(name) == prefix]
+        if family:
+            lines += [[], [title]]
+        for name in family:
+            lower = name.removeprefix(prefix) in _LOWER_IS_BETTER
+            lines.append(
+                [
+                    f"  {name}",
+                    "lower" if lower else "higher",
+                    *(_cell(values, name) for values in columns.values()),
+                    *(_number(row.values[name]) if name in row.values else "" for row in rows),
+                    f'printed as "{printed[name]}"' if name in printed else "",
+                ]
+            )
+    blocks = [
+        _aligned(lines),
+        *("\n".join(b) for b in (_left_out(columns), _notes(paper, rows)) if b),
+    ]
+    return "\n\n".join(blocks)
+
+
+def _comparable(paper: PublishedTable | None, methods: Sequence[str]) -> list[PublishedRow]:
+    found = [paper.row(method) for method in methods] if paper else []
+    return [row for row in found if row and row.values]
+
+
+def _prefix(name: str) -> str:
+    return f"{name.split('.')[0]}." if "." in name else ""
+
+
+def _cell(values: Values, name: str) -> str:
+    return _number(values[name]) if name in values else "-"
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    """Names flush left, numbers flush right; rows of one cell are headings and set no width."""
+    full = [row for row in rows if len(row) > 1]
+    widths = [max(map(len, column)) for column in zip(*full, strict=True)]
+    left = (0, 1, len(widths) - 1)
+    out = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=len(row) > 1))
+        ]
+        out.append("  ".join(cells).rstrip())
+    return "\n".join(out)
+
+
+def _left_out(columns: Mapping[str, Values]) -> list[str]:
+    """What the averages do not contain."""
+    return [
+        f"left out in {head}: {values[name]:.0f} {what}"
+        for head, values in columns.items()
+        for name, what in _SKIPPED.items()
+        if values.get(name)
+    ]
+
+
+def _notes(paper: PublishedTable | None, rows: Sequence[PublishedRow]) -> list[str]:
+    """How far the paper's figures can be compared."""
+    if not paper or not rows:
+        return []
+    return [
+        f"paper: arXiv 2007.13547, {paper.title}",
+        "toolbox.coverage and toolbox.average_precision depend on the order of the labels, which "
+        "the paper does not give",
+        *(f"corrected: {row.method} {note}" for row in rows for note in row.corrections),
+    ]
