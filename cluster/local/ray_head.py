@@ -1,0 +1,267 @@
+"""A Ray head on this machine: one node, its dashboard and its job server, on loopback.
+
+    python cluster/local/ray_head.py start --dir .ray --num-cpus 4
+    eval "$(python cluster/local/ray_head.py env --dir .ray)"
+    ray job submit --working-dir . -- python jobs/train.py jobs/recipes/scene.toml
+    python cluster/local/ray_head.py stop --dir .ray
+
+Jobs see the environment in which `start` was called, so export the S3 variables before it. The
+job server runs whatever it is sent: by default it wants a token, which lies in the folder (mode
+0600) and reaches clients by RAY_AUTH_TOKEN_PATH. `stop` ends this head and nothing else, unlike
+`ray stop`, which ends every Ray of the machine.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import secrets
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import background
+from background import LocalServiceError
+
+from retdm import console
+
+Auth = Literal["token", "disabled"]
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]  # the `ray` program of this environment
+
+# An address of the loopback device that Ray does not replace by the machine's outer one, as it
+# does with 127.0.0.1: no name service, network or VPN has a say in a local run.
+_NODE_IP = "127.0.0.2"
+_GCS_PORT, _DASHBOARD_PORT, _AGENT_PORT = 6379, 8265, 52365
+_CLIENT_PORTS = range(10001, 9900, -1)  # below the ports of workers, which begin at 10002
+_OBJECT_STORE_BYTES = 256 * 2**20  # training passes no data through it
+_START_LIMIT_S = 90.0
+_STOP_GRACE_S = 15.0
+
+
+def start(
+    root: Path,
+    *,
+    num_cpus: int,
+    auth: Auth = "token",
+    env: Mapping[str, str] | None = None,
+    tied: bool = False,
+    wait: bool = True,
+) -> dict[str, str]:
+    """Start a head in folder `root`; one that runs there already is ended first.
+
+    Args:
+        root: Folder of this head alone; created if missing.
+        num_cpus: Logical CPUs; Ray schedules by them, whatever the machine really has.
+        auth: Whether clients must show the token.
+        env: Environment that jobs see; this process's own if None.
+        tied: Whether the head ends with the calling process, however that ends.
+        wait: Whether to return only when jobs can be submitted; else call `wait_until_ready`.
+
+    Returns:
+        The environment that clients need, as `environment` does.
+
+    Raises:
+        LocalServiceError: If the head does not come up; its log is quoted.
+    """
+    root = root.resolve()
+    stop(root)
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ports = {
+        "gcs": background.free_port(_GCS_PORT),
+        "dashboard": background.free_port(_DASHBOARD_PORT),
+        "agent": background.free_port(_AGENT_PORT),
+        "client": _client_port(),
+    }
+    client = {
+        "RAY_ADDRESS": f"{_NODE_IP}:{ports['gcs']}",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['dashboard']}",
+        "RAY_AUTH_MODE": auth,
+    }
+    if auth == "token":
+        token = root / "token"
+        background.write_private(token, secrets.token_hex(32))
+        client["RAY_AUTH_TOKEN_PATH"] = str(token)
+    # Sockets lie below this folder and their paths may have 107 characters: not under `root`.
+    session = Path(tempfile.mkdtemp(prefix="retdm-ray-", dir="/tmp"))
+    background.write_private(root / "session", str(session))
+    background.write_private(root / "connection.json", json.dumps(client))
+    head = background.spawn(
+        _command(ports, num_cpus, session),
+        log=root / "ray.log",
+        env=_head_environment(os.environ if env is None else env, client),
+        tied=tied,
+    )
+    background.save_processes(root / "processes.json", {"head": head})
+    if wait:
+        wait_until_ready(root)
+    return client
+
+
+def wait_until_ready(root: Path) -> None:
+    """Return when the head of folder `root` accepts jobs.
+
+    Raises:
+        LocalServiceError: If it ends or needs too long; it is stopped and its log quoted.
+    """
+    root = root.resolve()
+    client = environment(root)
+    processes = background.load_processes(root / "processes.json")
+    deadline = time.monotonic() + _START_LIMIT_S
+    while not _answers(client):
+        alive = bool(processes) and all(background.is_alive(p) for p in processes.values())
+        if not alive or time.monotonic() > deadline:
+            stop(root)
+            problem = f"no answer in {_START_LIMIT_S:.0f} s" if alive else "it ended"
+            raise LocalServiceError(
+                f"the Ray head did not start: {problem}; the end of {root / 'ray.log'}:\n"
+                f"{background.tail(root / 'ray.log')}"
+            )
+        time.sleep(0.1)
+
+
+def stop(root: Path) -> None:
+    """End the head of folder `root` with all its jobs; no error if it does not run.
+
+    Ray's own logs are kept in `root/logs`, the rest of its temporary files are deleted.
+    """
+    root = root.resolve()
+    state = root / "processes.json"
+    background.end(list(background.load_processes(state).values()), grace_s=_STOP_GRACE_S)
+    state.unlink(missing_ok=True)
+    (root / "connection.json").unlink(missing_ok=True)
+    if not (root / "session").exists():
+        return
+    session = Path((root / "session").read_text(encoding="utf-8"))
+    logs = session / "session_latest/logs"
+    if logs.is_dir():
+        shutil.rmtree(root / "logs", ignore_errors=True)
+        # A socket or pipe among the logs cannot be copied; a lost log must not keep files back.
+        shutil.copytree(
+            logs.resolve(),
+            root / "logs",
+            ignore=lambda folder, names: [n for n in names if not _is_plain(Path(folder, n))],
+        )
+    shutil.rmtree(session, ignore_errors=True)
+    (root / "session").unlink()
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The variables with which `ray job submit` and `ray.init()` find and enter the head.
+
+    Raises:
+        LocalServiceError: If no head runs in this folder.
+    """
+    try:
+        text = (root.resolve() / "connection.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise LocalServiceError(
+            f"{root}: no Ray head runs here; run `ray_head.py start --dir {root}` first"
+        ) from None
+    client: dict[str, str] = json.loads(text)
+    return client
+
+
+def _command(ports: Mapping[str, int], num_cpus: int, session: Path) -> list[str]:
+    options = {
+        "node-ip-address": _NODE_IP,
+        "port": ports["gcs"],
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": ports["dashboard"],
+        "dashboard-agent-listen-port": ports["agent"],
+        "ray-client-server-port": ports["client"],
+        "num-cpus": num_cpus,
+        "object-store-memory": _OBJECT_STORE_BYTES,
+        "temp-dir": session,
+        "log-color": "false",
+    }
+    flags = ["--head", "--block", "--disable-usage-stats"]
+    return [*RAY, "start", *flags, *(f"--{name}={value}" for name, value in options.items())]
+
+
+def _head_environment(env: Mapping[str, str], client: Mapping[str, str]) -> dict[str, str]:
+    """What the head, and so every job and worker, finds in its environment."""
+    out = {name: value for name, value in env.items() if not name.startswith("RAY_AUTH_")}
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # of some other cluster
+        out.pop(name, None)
+    out |= {name: value for name, value in client.items() if name.startswith("RAY_AUTH_")}
+    # A job's `python` is the one that runs this program, whether or not it was activated.
+    out["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
+    # gloo would ask the name service for this machine's address, which need not exist.
+    out.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    return out
+
+
+def _answers(client: Mapping[str, str]) -> bool:
+    headers = {}
+    if "RAY_AUTH_TOKEN_PATH" in client:
+        token = Path(client["RAY_AUTH_TOKEN_PATH"]).read_text(encoding="ascii")
+        headers["Authorization"] = f"Bearer {token}"
+    host = client["RAY_API_SERVER_ADDRESS"].removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=5)
+    try:
+        connection.request("GET", "/api/version", headers=headers)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _client_port() -> int:
+    for port in _CLIENT_PORTS:
+        if background.free_port(port) == port:
+            return port
+    raise LocalServiceError(
+        f"no free port from {_CLIENT_PORTS[-1]} to {_CLIENT_PORTS[0]} for Ray's client server; "
+        "end other Ray clusters of this machine"
+    )
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_dir() or path.is_file()
+
+
+def main() -> int:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n\n")[0],
+        epilog=(__doc__ or "").partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, purpose in (
+        ("start", "start the head; print its addresses"),
+        ("stop", "end it with all its jobs; keep its logs"),
+        ("env", "print `export` lines for a shell"),
+    ):
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        command.add_argument("--dir", type=Path, required=True, help="folder of this head")
+        if name == "start":
+            command.add_argument(
+                "--num-cpus", type=int, default=os.cpu_count() or 1, help="logical CPUs"
+            )
+            command.add_argument(
+                "--auth", choices=["token", "disabled"], default="token", help="who may submit"
+            )
+    arguments = parser.parse_args()
+    if arguments.command == "stop":
+        stop(arguments.dir)
+    elif arguments.command == "env":
+        for name, value in environment(arguments.dir).items():
+            print(f"export {name}={shlex.quote(value)}")
+    else:
+        client = start(arguments.dir, num_cpus=arguments.num_cpus, auth=arguments.auth)
+        print(f"Ray head at {client['RAY_ADDRESS']}")
+        print(f"dashboard at {client['RAY_API_SERVER_ADDRESS']}")
+        if "RAY_AUTH_TOKEN_PATH" in client:
+            print(f"its token is in {client['RAY_AUTH_TOKEN_PATH']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))
