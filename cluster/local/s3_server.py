@@ -13,7 +13,6 @@ import argparse
 import http.client
 import json
 import os
-import pwd
 import secrets
 import shlex
 import sys
@@ -21,83 +20,18 @@ import time
 from pathlib import Path
 
 import background
+import swift_settings
 from background import LocalServiceError, Process
 
 from retdm import console
 
-_BACKENDS = ("account", "container", "object")
 _ACCESS_KEY = "retdm:local"  # Swift's S3 interface names a key "account:user"
 _REGION = "us-east-1"
 _FIRST_PORT = 9110
 _START_LIMIT_S = 60.0
 _STOP_GRACE_S = 5.0
-_PART_POWER = 4
 _ATTEMPTS = 3
 _PORT_TAKEN = "Could not bind"  # in Swift's own words
-
-_COMMON = """\
-[DEFAULT]
-bind_ip = 127.0.0.1
-bind_port = {port}
-bind_timeout = 3
-user = {user}
-swift_dir = {root}/etc
-devices = {root}/node
-recon_cache_path = {root}/recon
-mount_check = false
-disable_fallocate = true
-fallocate_reserve = 0
-log_level = WARNING
-workers = 0
-"""
-
-_BACKEND = """
-[pipeline:main]
-pipeline = {kind}-server
-[app:{kind}-server]
-use = egg:swift#{kind}
-disk_chunk_size = 1048576
-network_chunk_size = 1048576
-"""
-
-_PROXY = """\
-client_timeout = 60
-[pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck cache listing_formats s3api tempauth
-    slo dlo proxy-server
-[app:proxy-server]
-use = egg:swift#proxy
-account_autocreate = true
-allow_account_management = true
-object_chunk_size = 1048576
-client_chunk_size = 1048576
-recoverable_node_timeout = 30
-node_timeout = 60
-[filter:catch_errors]
-use = egg:swift#catch_errors
-[filter:gatekeeper]
-use = egg:swift#gatekeeper
-[filter:healthcheck]
-use = egg:swift#healthcheck
-[filter:cache]
-paste.filter_factory = swift_node:cache_filter
-[filter:listing_formats]
-use = egg:swift#listing_formats
-[filter:s3api]
-use = egg:swift#s3api
-location = {region}
-s3_acl = false
-dns_compliant_bucket_names = true
-max_upload_part_num = 10000
-[filter:tempauth]
-use = egg:swift#tempauth
-user_{account}_{name} = {secret} .admin
-[filter:slo]
-use = egg:swift#slo
-max_manifest_segments = 10000
-[filter:dlo]
-use = egg:swift#dlo
-"""
 
 
 def start(
@@ -168,14 +102,6 @@ def _prepare(root: Path) -> None:
             f"{root}: its file system keeps no extended attributes ({error.strerror}), which "
             "Swift stores objects with; choose a folder on ext4, xfs or btrfs with --dir"
         ) from error
-    if not (root / "etc/swift.conf").exists():
-        # The suffix decides where objects lie on disk: it must not change once data is there.
-        salt = secrets.token_hex(16)
-        background.write_private(
-            root / "etc/swift.conf",
-            f"[swift-hash]\nswift_hash_path_prefix = retdm\nswift_hash_path_suffix = {salt}\n"
-            "[storage-policy:0]\nname = local\ndefault = yes\n",
-        )
     if not (root / "secret").exists():
         background.write_private(root / "secret", secrets.token_hex(20))
 
@@ -183,7 +109,7 @@ def _prepare(root: Path) -> None:
 def _start_servers(root: Path, preferred: int, tied: bool) -> None:
     for _ in range(_ATTEMPTS):  # somebody may take a port between the search and the start
         ports: dict[str, int] = {}
-        for offset, kind in enumerate(("proxy", *_BACKENDS)):
+        for offset, kind in enumerate(swift_settings.SERVERS):
             ports[kind] = background.free_port(preferred + offset, avoid=ports.values())
         _write_settings(root, ports)
         processes: dict[str, Process] = {}
@@ -222,21 +148,7 @@ def _spawn(root: Path, kind: str, tied: bool) -> Process:
 
 def _write_settings(root: Path, ports: dict[str, int]) -> None:
     secret = (root / "secret").read_text(encoding="ascii")
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        raise LocalServiceError(
-            f"user id {os.getuid()} has no name, and Swift needs one; add it to /etc/passwd"
-        ) from None
-    account, _, name = _ACCESS_KEY.partition(":")
-    for kind, port in ports.items():
-        text = _COMMON.format(port=port, user=user, root=root)
-        if kind == "proxy":
-            text += _PROXY.format(region=_REGION, account=account, name=name, secret=secret)
-        else:
-            text += _BACKEND.format(kind=kind)
-            _write_ring(root, kind, port)
-        background.write_private(root / "etc" / f"{kind}-server.conf", text)
+    swift_settings.write(root, ports, access_key=_ACCESS_KEY, secret=secret, region=_REGION)
     connection = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['proxy']}",
         "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
@@ -244,21 +156,6 @@ def _write_settings(root: Path, ports: dict[str, int]) -> None:
         "AWS_DEFAULT_REGION": _REGION,
     }
     background.write_private(root / "connection.json", json.dumps(connection))
-
-
-def _write_ring(root: Path, kind: str, port: int) -> None:
-    """Write the file that tells the proxy which server holds what: here one server, one disk."""
-    from swift.common.ring.builder import RingBuilder
-
-    ring = RingBuilder(_PART_POWER, 1, 0)
-    node = {"ip": "127.0.0.1", "port": port, "replication_ip": "127.0.0.1"}
-    ring.add_dev(
-        {"id": 0, "region": 1, "zone": 1, "device": "d1", "weight": 1.0, "meta": ""}
-        | node
-        | {"replication_port": port}
-    )
-    ring.rebalance(seed=1)
-    ring.get_ring().save(str(root / "etc" / f"{kind}.ring.gz"))
 
 
 def _wait(processes: dict[str, Process], ports: dict[str, int]) -> str:
