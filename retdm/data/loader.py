@@ -1,0 +1,303 @@
+"""Batches for training and evaluation, decoded by processes that live across epochs.
+
+Loader processes are started by a fork server, never forked from the training process: forking
+a process with threads (Ray actors, NCCL) can deadlock. A process gets whole batches to decode,
+in turn; which batches is decided in the training process by the plan, so the content of batches
+depends neither on the number of loader processes nor on the number of workers.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from retdm.config import DataSettings
+from retdm.data.ahead import ReadAhead
+from retdm.data.batch import Batch
+from retdm.data.decode import Decoder
+from retdm.data.plan import Part, Rows, epoch_order, num_batches, rank_part
+from retdm.data.source import SampleReader
+from retdm.data.split import SplitData, open_split
+from retdm.errors import RetdmError
+
+__all__ = ["EvaluationLoader", "SplitData", "TrainingLoader", "open_split"]
+
+# Batch normalisation cannot train on a single image.
+_MIN_TRAINING_ROWS = 2
+_PREFETCH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One batch to be made by a loader process."""
+
+    part: Part
+    targets: np.ndarray[Any, np.dtype[np.bool_]]
+    crop: tuple[int, int] | None
+    """Seed and epoch of the training crops; None for the evaluation's centre crop."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A deliberate error on its way back; raising it over there would bury its message."""
+
+    error: RetdmError
+
+
+class _BatchMaker(Dataset[Batch | _Failure]):
+    """What runs in a loader process: reads and decodes the images of one request."""
+
+    def __init__(self, reader: SampleReader, decoder: Decoder) -> None:
+        self._reader = reader
+        self._decoder = decoder
+
+    def __getitem__(self, request: _Request) -> Batch | _Failure:
+        try:
+            return self._make(request)
+        except RetdmError as error:
+            return _Failure(error)
+
+    def _make(self, request: _Request) -> Batch:
+        rows, size = request.part.rows, self._decoder.size
+        # Rows that only fill up repeat others, so each image is read and decoded once.
+        distinct, inverse = np.unique(rows, return_inverse=True)
+        images = np.empty((len(distinct), 3, size, size), dtype=np.uint8)
+        contents = self._reader.read_many(distinct.tolist())
+        for at, (row, content) in enumerate(zip(distinct.tolist(), contents, strict=True)):
+            crop = (
+                self._decoder.centre_crop()
+                if request.crop is None
+                else self._decoder.training_crop(
+                    seed=request.crop[0], epoch=request.crop[1], row=row
+                )
+            )
+            where = self._reader.where(row)
+            images[at] = self._decoder.decode(content, crop, where=where)
+        return Batch(
+            images=torch.from_numpy(images[inverse]),
+            targets=torch.from_numpy(request.targets),
+            indices=torch.from_numpy(rows),
+            valid=torch.from_numpy(request.part.valid),
+            global_size=request.part.global_size,
+        )
+
+
+class _Requests(Sampler[_Request]):
+    """The requests of the coming epoch; the DataLoader asks for a new iterator each epoch."""
+
+    def __init__(self) -> None:
+        self.coming: Iterator[_Request] = iter(())
+
+    def __iter__(self) -> Iterator[_Request]:
+        return self.coming
+
+
+def _as_is(item: Batch | _Failure) -> Batch | _Failure:
+    return item
+
+
+class _Loader:
+    """Turns parts of an order into batches, in order, by `data.loader_workers` processes."""
+
+    def __init__(
+        self,
+        data: SplitData,
+        settings: DataSettings,
+        *,
+        rank: int,
+        world_size: int,
+        batch_size: int,
+        window: int,
+        min_rows: int,
+        pin_memory: bool,
+    ) -> None:
+        self.data = data
+        self.batch_size = batch_size
+        self._settings = settings
+        self._cut = {"rank": rank, "world_size": world_size, "min_rows": min_rows}
+        self._reader = SampleReader(data, settings, window=window)
+        decoder = Decoder.of(
+            image_size=settings.image_size, resize=settings.resize, augment=settings.augment
+        )
+        self._requests = _Requests()
+        self._in_flight = settings.loader_workers * _PREFETCH
+        # A generator of its own: else each epoch would draw from torch's global one, and what
+        # is drawn from that later (dropout) would depend on how often a run was interrupted.
+        common: dict[str, Any] = {
+            "batch_size": None,
+            "sampler": self._requests,
+            "collate_fn": _as_is,
+            "pin_memory": pin_memory,
+            "generator": torch.Generator(),
+        }
+        if settings.loader_workers:
+            common |= {
+                "num_workers": settings.loader_workers,
+                "prefetch_factor": _PREFETCH,
+                "persistent_workers": True,
+                "multiprocessing_context": _forkserver(),
+                "worker_init_fn": partial(_adopt, _aws_settings()),
+            }
+        self._batches: DataLoader[Batch | _Failure] = DataLoader(
+            _BatchMaker(self._reader, decoder), **common
+        )
+
+    def _run(self, order: Rows, start: int, crop: tuple[int, int] | None) -> Iterator[Batch]:
+        count = num_batches(len(order), self.batch_size)
+        self._requests.coming = (self._request(order, b, crop) for b in range(start, count))
+        rest = order[start * self.batch_size :]
+        ahead = ReadAhead(self._reader, rest, ahead=self._settings.read_ahead)
+        try:
+            ahead.reached(self.batch_size * (self._in_flight + 1))
+            for done, item in enumerate(self._batches, start=1):
+                if isinstance(item, _Failure):
+                    raise item.error
+                ahead.reached(self.batch_size * (done + self._in_flight + 1))
+                yield item
+        finally:
+            ahead.close()
+
+    def _request(self, order: Rows, batch: int, crop: tuple[int, int] | None) -> _Request:
+        part = rank_part(order, batch, batch_size=self.batch_size, **self._cut)
+        return _Request(part, self.data.table.targets[part.rows], crop)
+
+    def close(self) -> None:
+        """End the loader processes."""
+        # DataLoader has no public way; dropping the last reference to its iterator is one.
+        self._batches._iterator = None
+
+
+class TrainingLoader(_Loader):
+    """One rank's batches of a training split, epoch after epoch.
+
+    Args:
+        data: The split.
+        settings: `data.*`; `batch_size` is the global one.
+        seed: Of the run; order and crops follow from it.
+        rank: This process.
+        world_size: Number of ranks.
+        augment: Random crops, if `data.augment` asks for them; else the centre crop.
+        pin_memory: Page-locked memory, for asynchronous copies to a GPU.
+    """
+
+    def __init__(
+        self,
+        data: SplitData,
+        settings: DataSettings,
+        *,
+        seed: int,
+        rank: int,
+        world_size: int,
+        augment: bool = True,
+        pin_memory: bool = False,
+    ) -> None:
+        self._seed = seed
+        self._augment = augment
+        super().__init__(
+            data,
+            settings,
+            rank=rank,
+            world_size=world_size,
+            batch_size=settings.batch_size,
+            window=settings.shuffle_window,
+            min_rows=_MIN_TRAINING_ROWS,
+            pin_memory=pin_memory,
+        )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Global batches, the same on all ranks; the last may be short."""
+        return num_batches(len(self.data), self.batch_size)
+
+    def epoch(
+        self, epoch: int, start_batch: int = 0, *, augment: bool | None = None
+    ) -> Iterator[Batch]:
+        """The batches of one epoch from `start_batch` on, the same as in an unbroken run.
+
+        Start no epoch before the last one's iterator is used up or closed.
+
+        Args:
+            epoch: From 0.
+            start_batch: From 0 to `batches_per_epoch`.
+            augment: Overrides the loader's, for a stage that trains otherwise.
+
+        Raises:
+            ShardError: If a sample is damaged.
+            StorageError: If the storage cannot be read.
+        """
+        order = epoch_order(
+            self.data.shard_sizes,
+            digest=self.data.digest,
+            split=self.data.split,
+            seed=self._seed,
+            epoch=epoch,
+            window=self._settings.shuffle_window,
+        )
+        crops = self._augment if augment is None else augment
+        return self._run(order, start_batch, (self._seed, epoch) if crops else None)
+
+
+class EvaluationLoader(_Loader):
+    """One rank's batches of a split in table order, each sample valid once over all ranks.
+
+    Args:
+        data: The split.
+        settings: `data.*` except the batch size.
+        rank: This process.
+        world_size: Number of ranks.
+        batch_size: Global.
+        pin_memory: Page-locked memory, for asynchronous copies to a GPU.
+    """
+
+    def __init__(
+        self,
+        data: SplitData,
+        settings: DataSettings,
+        *,
+        rank: int,
+        world_size: int,
+        batch_size: int,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__(
+            data,
+            settings,
+            rank=rank,
+            world_size=world_size,
+            batch_size=batch_size,
+            window=2,  # a batch may straddle two shards
+            min_rows=1,
+            pin_memory=pin_memory,
+        )
+
+    def __len__(self) -> int:
+        """Global batches, the same on all ranks."""
+        return num_batches(len(self.data), self.batch_size)
+
+    def batches(self) -> Iterator[Batch]:
+        """All batches; see `TrainingLoader.epoch` for errors."""
+        return self._run(np.arange(len(self.data)), 0, None)
+
+
+def _forkserver() -> multiprocessing.context.ForkServerContext:
+    """Start method of the loader processes; torch is imported once, in the fork server."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
+    return context
+
+
+def _aws_settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+def _adopt(settings: dict[str, str], _worker: int) -> None:
+    """Take over this process's AWS variables: the fork server has those of its own start."""
+    for name in _aws_settings():
+        del os.environ[name]
+    os.environ.update(settings)

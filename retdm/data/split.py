@@ -1,0 +1,143 @@
+"""One split of a shard set, opened: what is in it and where each image lies."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+import numpy.typing as npt
+
+from retdm.data.index import Member, parse_index
+from retdm.data.manifest import Manifest, ShardInfo, SplitInfo, load_manifest
+from retdm.data.table import LabelTable, read_table
+from retdm.errors import NotFoundError, ShardError
+from retdm.labels import LabelSpace
+from retdm.storage import Store, open_store
+
+IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"})
+_READERS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Locations:
+    """Where the image of each row lies: shard number, and byte range within the tar."""
+
+    shard: npt.NDArray[np.int32]
+    offset: npt.NDArray[np.int64]
+    size: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class SplitData:
+    """A split's manifest entry, labels and image locations; holds no connection."""
+
+    store: Store
+    split: str
+    manifest: Manifest
+    table: LabelTable
+    locations: Locations
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.table)
+
+    @property
+    def url(self) -> str:
+        """Of the shard set."""
+        return self.store.url
+
+    @property
+    def info(self) -> SplitInfo:
+        """The split's entry in the manifest."""
+        return self.manifest.splits[self.split]
+
+    @property
+    def shard_sizes(self) -> list[int]:
+        """Samples of each shard, in order."""
+        return [shard.samples for shard in self.info.shards]
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The labels in column order."""
+        return self.manifest.label_space
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, which names the whole shard set."""
+        return self.manifest.digest
+
+
+def open_split(url: str, split: str) -> SplitData:
+    """Read manifest, label table and offset indexes, and check that they belong together.
+
+    Raises:
+        ShardError: If any of them is missing, damaged, or disagrees with the others.
+        StorageError: If the storage cannot be read.
+    """
+    store = open_store(url)
+    manifest = load_manifest(store)
+    info = manifest.split(split, url=store.url)
+    content = _verified(store, info.table, info.table_sha256)
+    where = f"{store.url}/{info.table}"
+    table = read_table(content, labels=len(manifest.labels), name=where)
+    if len(table) != info.samples or sum(s.samples for s in info.shards) != info.samples:
+        raise ShardError(
+            f"{where}: {len(table)} rows, the manifest says {info.samples} samples in shards of "
+            f"{[shard.samples for shard in info.shards]}; rebuild the shard set"
+        )
+    with ThreadPoolExecutor(_READERS) as pool:
+        samples = [
+            sample
+            for listed in pool.map(lambda shard: _read_index(store, shard), info.shards)
+            for sample in listed
+        ]
+    pairs = zip(samples, table.keys, strict=True)
+    images = [_image_member(sample, key, where) for sample, key in pairs]
+    locations = Locations(
+        shard=np.repeat(
+            np.arange(len(info.shards), dtype=np.int32), [s.samples for s in info.shards]
+        ),
+        offset=np.array([image.offset for image in images], dtype=np.int64),
+        size=np.array([image.size for image in images], dtype=np.int64),
+    )
+    return SplitData(store, split, manifest, table, locations)
+
+
+def _verified(store: Store, name: str, digest: str) -> bytes:
+    """The file's content if it is what the manifest says."""
+    try:
+        content = store.read(name)
+    except NotFoundError:
+        raise ShardError(
+            f"{store.url}/{name}: missing, though the manifest lists it; upload it again or "
+            "rebuild the shard set"
+        ) from None
+    found = sha256(content).hexdigest()
+    if found != digest:
+        raise ShardError(
+            f"{store.url}/{name}: sha256 is {found}, the manifest says {digest}; upload it again "
+            "or rebuild the shard set"
+        )
+    return content
+
+
+def _read_index(store: Store, shard: ShardInfo) -> list[tuple[Member, ...]]:
+    content = _verified(store, shard.index, shard.index_sha256)
+    samples = parse_index(content, name=f"{store.url}/{shard.index}")
+    if len(samples) != shard.samples:
+        raise ShardError(
+            f"{store.url}/{shard.index}: {len(samples)} samples, the manifest says "
+            f"{shard.samples}; rebuild the shard set"
+        )
+    return samples
+
+
+def _image_member(sample: tuple[Member, ...], key: str, where: str) -> Member:
+    for member in sample:
+        if member.ext.lower() in IMAGE_EXTENSIONS and member.name == f"{key}.{member.ext}":
+            return member
+    found = ", ".join(member.name for member in sample) or "nothing"
+    raise ShardError(
+        f"{where}: no image of sample {key!r} at its place in the index, found {found}; rebuild "
+        "the shard set"
+    )
