@@ -1,0 +1,55 @@
+# The commands of this project, the same for people and for CI. Needs Linux, Python 3.11, git, make.
+#   make demo PYTHON=python3.12 HOLD=1      another Python; leave the dashboard running at the end
+#   make setup TORCH_INDEX=URL              torch from another index (a small CPU build, say)
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+HOLD ?=
+DEMO_ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast check format bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+setup: $(INSTALLED) ## make .venv and install everything, at the versions of constraints.txt
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or later is needed, $(PYTHON) is %d.%d; run make PYTHON=..." % sys.version_info[:2])'
+	@$(PYTHON) -c 'import ensurepip' || { echo 'error: $(PYTHON) has no venv module; on Debian: apt install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## photos -> shards on S3 -> two Ray workers -> metrics, all on this machine
+	$(BIN)/python cluster/local/demo.py $(if $(HOLD),--hold) $(DEMO_ARGS)
+
+test: setup ## the whole test suite
+	$(BIN)/python -m pytest --durations=15
+
+test-fast: setup ## without what is slow or starts servers
+	$(BIN)/python -m pytest -m 'not slow and not cluster'
+
+check: setup ## lint, format, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## measure the speed of single parts
+	@for program in tests/bench/bench_*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+
+format: setup ## put the code into the format that check wants
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## end a demo's servers; remove its files and all caches, but keep .venv
+	@if [ -d .demo ]; then for part in ray_head s3_server; do \
+		$(BIN)/python cluster/local/$$part.py stop --dir .demo/$${part%%_*} || exit 1; done; fi
+	rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
