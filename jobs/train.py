@@ -67,7 +67,7 @@ def main() -> int:
     name = args.run_name or f"{Path(args.recipe).stem}-{config.method}-s{config.seed}"
     storage = args.storage if "://" in args.storage else str(Path(args.storage).resolve())
     result = run_on_ray(config, storage=storage, name=name, workers=workers, resume=args.resume)
-    print(metric_table(result["metrics"]["test"], data=result["data"], method=result["method"]))
+    print(metric_table(result["metrics"], dataset=result["data"]))
     print(f"result: {join_url(storage, name, 'result.json')}")
     print(f"TensorBoard: tensorboard --logdir {join_url(storage, name, 'tensorboard')}")
     return 0

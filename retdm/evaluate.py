@@ -1,23 +1,29 @@
-"""Evaluate a model: `python -m retdm.evaluate --scores FILE.npz --json FILE`.
+"""Evaluate a model: `python -m retdm.evaluate RUN_URL` or `--scores FILE.npz`.
 
 Prints the metric table and writes the same numbers as JSON.
 """
 
 import argparse
-import json
-import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from retdm import console
+from retdm.data.split import open_split
 from retdm.errors import ConfigError
-from retdm.evaluation import evaluate, metric_table
+from retdm.evaluation import evaluate, metric_table, strict_json
 from retdm.evaluation.score_file import parse_scores
 from retdm.storage import Store, open_store
+from retdm.train.checkpoint import check_labels
+from retdm.train.result import load_checkpoint, load_method
+from retdm.train.scoring import score_split
 
 _EXAMPLES = """\
 examples:
+  python -m retdm.evaluate s3://bucket/runs/scene-retdm-s0 --json metrics.json
+  python -m retdm.evaluate runs/a --data s3://bucket/other --split val --dataset scene
   python -m retdm.evaluate --scores scores.npz --json metrics.json
   python -m retdm.evaluate --scores s3://bucket/scores.npz --dataset scene
 
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     print(metric_table({"value": report["metrics"]}, dataset=args.dataset))
     if args.json is not None:
         store, name = _file(args.json)
-        store.write(name, _json(report))
+        store.write(name, strict_json(report))
     return 0
 
 
@@ -57,14 +63,23 @@ def _scores_report(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run_report(args: argparse.Namespace) -> dict[str, Any]:
-    """Metrics of a trained run on one split of a shard set."""
-    raise ConfigError(f"{args.run}: cannot evaluate a run yet; give its scores with --scores FILE")
-
-
-def _json(report: Mapping[str, Any]) -> bytes:
-    """JSON has no NaN: undefined metrics become null."""
-    metrics = {n: None if math.isnan(v) else v for n, v in report["metrics"].items()}
-    return json.dumps({**report, "metrics": metrics}, indent=1, allow_nan=False).encode() + b"\n"
+    """Metrics of a trained run's best checkpoint on one split of a shard set."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    store = open_store(args.run)
+    state = load_checkpoint(store, "best", device)
+    config, method = load_method(state, device)
+    data = open_split(args.data or config.data.url, args.split)
+    check_labels(state.label_space, data.label_space, what=store.url, data=data.url)
+    scores = score_split(method, data, config.data, device)
+    return {
+        "metrics": evaluate(scores, data.table.targets, threshold=args.threshold),
+        "threshold": args.threshold,
+        "images": len(data),
+        "labels": len(data.label_space),
+        "run": store.url,
+        "data_digest": data.digest,
+        "split": args.split,
+    }
 
 
 def _file(url: str) -> tuple[Store, str]:

@@ -12,7 +12,7 @@ import torch
 
 from retdm.config import Config
 from retdm.console import quiet_clients
-from retdm.data import load_manifest
+from retdm.data.manifest import load_manifest
 from retdm.errors import CheckpointError, ConfigError, RetdmError
 from retdm.labels import LabelSpace
 from retdm.onray.session import RaySession
@@ -175,7 +175,7 @@ def _worker(settings: dict[str, Any]) -> None:
     conclude(train(config, RaySession(), open_store(settings["run"])))
 
 
-class _StopOnUserError(ray.train.UserCallback):
+class _StopOnUserError(ray.train.UserCallback):  # type: ignore[misc]
     """Ends the run at once when a worker failed for a reason that no restart can mend."""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:

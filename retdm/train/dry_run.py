@@ -3,7 +3,7 @@
 import torch
 
 from retdm.config import Config
-from retdm.data import load_manifest
+from retdm.data.manifest import load_manifest
 from retdm.errors import RetdmError
 from retdm.methods import build_method
 from retdm.storage import open_store
@@ -29,12 +29,9 @@ def describe(config: Config, *, workers: int) -> list[str]:
         lines.append(f"data: {manifest.name}, {labels} labels, {samples} training images")
     except RetdmError as error:
         lines.append(f"data: NOT CHECKED ({error}); assuming {labels} labels")
-    bare = config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
-    method = build_method(bare, labels=labels)
-    method.eval()
+    method = build_method(config, labels=labels, load_weights=False)
     side = config.data.image_size
-    with torch.inference_mode():
-        scores = method.scores(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+    scores = method.scores(torch.zeros(1, 3, side, side, dtype=torch.uint8))
     lines.append(
         f"model: {config.model.backbone} at {side} px gives {tuple(scores.shape)} scores; "
         f"weights {config.model.weights!r} NOT CHECKED"

@@ -1,7 +1,5 @@
 """The end of a run: its best checkpoint on the test split, and `result.json`."""
 
-import json
-import math
 import platform
 import tempfile
 from importlib.metadata import version
@@ -12,14 +10,15 @@ import torch
 
 from retdm import comm
 from retdm.config import Config, parse
-from retdm.data import open_split
-from retdm.evaluation import evaluate, label_frequency_map
+from retdm.data.split import open_split
+from retdm.evaluation import evaluate, label_frequency_map, strict_json
 from retdm.methods import Method, build_method
 from retdm.storage import Store
 from retdm.train import checkpoint
 from retdm.train.checkpoint import TrainingState
 from retdm.train.history import checkpoint_name
-from retdm.train.run import Run, score
+from retdm.train.run import Run
+from retdm.train.scoring import score_split
 
 RESULT = "result.json"
 
@@ -39,8 +38,7 @@ def load_checkpoint(store: Store, which: str, device: torch.device) -> TrainingS
 def load_method(state: TrainingState, device: torch.device) -> tuple[Config, Method]:
     """The trained method of a checkpoint, in evaluation mode, and the run's settings."""
     config = parse(Config, state.config, source="checkpoint")
-    bare = config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
-    method = build_method(bare, labels=len(state.labels)).to(device)
+    method = build_method(config, labels=len(state.labels), load_weights=False).to(device)
     method.load_state_dict(state.model)
     method.eval()
     return config, method
@@ -54,8 +52,8 @@ def conclude(run: Run) -> dict[str, Any]:
     """
     state = load_checkpoint(run.store, "best", run.session.device)
     run.method.load_state_dict(state.model)
-    test = open_split(run.config.data.url, run.config.data.test_split, run.config.data)
-    scores = score(run, test)
+    test = open_split(run.config.data.url, run.config.data.test_split)
+    scores = score_split(run.method, test, run.config.data, run.session.device)
     result: dict[str, Any] = {}
     if comm.rank() == 0:
         targets = test.table.targets
@@ -77,8 +75,7 @@ def conclude(run: Run) -> dict[str, Any]:
             "labels": list(test.label_space.names),
             "versions": versions(),
         }
-        content = json.dumps(_finite(result), indent=1, allow_nan=False)
-        run.store.write(RESULT, content.encode() + b"\n")
+        run.store.write(RESULT, strict_json(result))
     broadcast: dict[str, Any] = comm.broadcast_object(result)
     return broadcast
 
@@ -87,12 +84,3 @@ def versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
     names = ("retdm", "torch", "torchvision", "numpy", "pillow", "ray", "webdataset")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: a metric that is undefined on this split becomes null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

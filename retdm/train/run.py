@@ -13,7 +13,8 @@ from retdm import comm
 from retdm.bank import Bank, LabelSets
 from retdm.config import Config
 from retdm.console import bar_line
-from retdm.data import EvaluationLoader, SplitData, TrainingLoader, open_split
+from retdm.data.loader import TrainingLoader
+from retdm.data.split import SplitData, open_split
 from retdm.evaluation import evaluate
 from retdm.methods import Method, build_method
 from retdm.storage import Store
@@ -39,6 +40,7 @@ class Run:
     store: Store
     train_data: SplitData
     val_data: SplitData
+    loader: TrainingLoader
     method: Method
     stages: list[Stage]
     label_sets: LabelSets
@@ -63,21 +65,31 @@ def train(config: Config, session: Session, store: Store) -> Run:
     """
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(config.run.deterministic)
-    train_data = open_split(config.data.url, config.data.train_split, config.data)
-    val_data = open_split(config.data.url, config.data.val_split, config.data)
+    train_data = open_split(config.data.url, config.data.train_split)
+    val_data = open_split(config.data.url, config.data.val_split)
     device = session.device
     method = build_method(config, labels=len(train_data.label_space)).to(device)
     stages = plan_stages(config, method)
     label_sets = LabelSets(torch.from_numpy(train_data.table.targets)).to(device)
     bank = None
     if config.bank.size and any("metric" in stage.losses for stage in stages):
-        bank = Bank(config.bank.size, config.model.embedding, device=device)
+        bank = Bank(
+            config.bank.size, config.model.embedding, device=device, max_age=config.bank.max_age
+        )
     run = Run(
         config=config,
         session=session,
         store=store,
         train_data=train_data,
         val_data=val_data,
+        loader=TrainingLoader(
+            train_data,
+            config.data,
+            seed=config.seed,
+            rank=comm.rank(),
+            world_size=comm.world_size(),
+            pin_memory=device.type == "cuda",
+        ),
         method=method,
         stages=stages,
         label_sets=label_sets,
@@ -89,11 +101,14 @@ def train(config: Config, session: Session, store: Store) -> Run:
     if comm.rank() == 0:
         publish(store, run.history)
         run.logbook = Logbook(store, from_step=position.step)
-    while position.stage < len(stages):
-        position = _stage(run, position, optimizer_state)
-        optimizer_state = {}
-    if run.logbook:
-        run.logbook.close()
+    try:
+        while position.stage < len(stages):
+            position = _stage(run, position, optimizer_state)
+            optimizer_state = {}
+    finally:
+        run.loader.close()
+        if run.logbook:
+            run.logbook.close()
     return run
 
 
@@ -125,15 +140,6 @@ def _stage(run: Run, position: Position, optimizer_state: dict[str, Any]) -> Pos
     optimizer = StageOptimizer(enter(stage, run.method), config.optimizer, stage.lr)
     if optimizer_state:
         optimizer.load_state_dict(optimizer_state)
-    loader = TrainingLoader(
-        run.train_data,
-        config.data,
-        seed=config.seed,
-        rank=comm.rank(),
-        world_size=comm.world_size(),
-        augment=stage.augment,
-        pin_memory=run.session.device.type == "cuda",
-    )
     stepper = Stepper(
         config,
         stage,
@@ -143,41 +149,36 @@ def _stage(run: Run, position: Position, optimizer_state: dict[str, Any]) -> Pos
         run.label_sets,
         run.session.device,
         step=position.step,
-        stage_step=position.epoch * loader.batches_per_epoch + position.next_batch,
+        stage_step=position.epoch * run.loader.batches_per_epoch + position.next_batch,
     )
-    try:
-        while position.epoch < stage.epochs:
-            batches = loader.epoch(position.seen_epochs, start_batch=position.next_batch)
-            on_log = _step_logger(run, stage, position.epoch, loader.batches_per_epoch)
-            summary = stepper.epoch(batches, on_log)
-            comm.average_buffers(run.method)
-            position = replace(
-                position,
-                epoch=position.epoch + 1,
-                next_batch=0,
-                step=stepper.step,
-                seen_epochs=position.seen_epochs + 1,
-            )
-            _end_epoch(run, stage, position, optimizer, summary)
-    finally:
-        loader.close()
+    while position.epoch < stage.epochs:
+        batches = run.loader.epoch(
+            position.seen_epochs, position.next_batch, augment=stage.augment
+        )
+        on_log = _step_logger(run, stage, position.epoch)
+        summary = stepper.epoch(batches, on_log)
+        comm.average_buffers(run.method)
+        position = replace(
+            position,
+            epoch=position.epoch + 1,
+            next_batch=0,
+            step=stepper.step,
+            seen_epochs=position.seen_epochs + 1,
+        )
+        _end_epoch(run, stage, position, optimizer, summary)
     return replace(position, stage=position.stage + 1, epoch=0)
 
 
-def _step_logger(
-    run: Run, stage: Stage, epoch: int, batches: int
-) -> Callable[[int, dict[str, float]], None]:
-    started, first = time.perf_counter(), None
+def _step_logger(run: Run, stage: Stage, epoch: int) -> Callable[[int, dict[str, float]], None]:
+    started, before = time.perf_counter(), run.history[-1]["step"] if run.history else 0
 
     def on_log(step: int, means: dict[str, float]) -> None:
-        nonlocal first
-        first = step if first is None else first
         if run.logbook is None:
             return
         run.logbook.write("step", step, means)
-        done = step - run.history[-1]["step"] if run.history else step
         label = f"stage {stage.name} epoch {epoch + 1}/{stage.epochs}"
-        line = bar_line(label, done, batches, time.perf_counter() - started, "batch")
+        elapsed_s = time.perf_counter() - started
+        line = bar_line(label, step - before, run.loader.batches_per_epoch, elapsed_s, "batch")
         log.info("%s, loss %.4f", line, means["total"])
 
     return on_log
@@ -233,27 +234,12 @@ def _validate(run: Run, stage: Stage) -> dict[str, float]:
     if not stage.trains_classifier and run.history:
         last = run.history[-1]
         return {key[4:]: value for key, value in last.items() if key.startswith("val/")}
-    scores = score(run, run.val_data)
+    scores = score_split(run.method, run.val_data, run.config.data, run.session.device)
     metrics = None
     if comm.rank() == 0:
         metrics = evaluate(scores, run.val_data.table.targets, threshold=run.config.run.threshold)
     result: dict[str, float] = comm.broadcast_object(metrics)
     return result
-
-
-def score(run: Run, data: SplitData) -> Any:
-    """Scores of a split by the current weights; see `score_split`."""
-    loader = EvaluationLoader(
-        data,
-        run.config.data,
-        rank=comm.rank(),
-        world_size=comm.world_size(),
-        batch_size=run.config.data.batch_size,
-    )
-    try:
-        return score_split(run.method, loader, run.session.device, labels=len(data.label_space))
-    finally:
-        loader.close()
 
 
 def _save(run: Run, position: Position, optimizer: StageOptimizer) -> Path:

@@ -5,33 +5,40 @@ import numpy.typing as npt
 import torch
 
 from retdm import comm
-from retdm.data import EvaluationLoader
+from retdm.config import DataSettings
+from retdm.data.loader import EvaluationLoader
+from retdm.data.split import SplitData
 from retdm.methods import Method
 
 
 @torch.inference_mode()
 def score_split(
-    method: Method, loader: EvaluationLoader, device: torch.device, *, labels: int
+    method: Method, data: SplitData, settings: DataSettings, device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """Probabilities in [0, 1] of shape (samples, `labels`), in the order of the label table.
+    """Probabilities in [0, 1] of shape (samples, labels), in the order of the label table.
 
-    Every rank must call this; every rank gets the whole matrix. Parts are left in the mode
-    they were found in.
+    Every rank must call this; every rank gets the whole matrix.
     """
-    modes = {name: part.training for name, part in method.parts.items()}
-    method.eval()
+    loader = EvaluationLoader(
+        data,
+        settings,
+        rank=comm.rank(),
+        world_size=comm.world_size(),
+        batch_size=settings.batch_size,
+        pin_memory=device.type == "cuda",
+    )
     indices, scores = [], []
-    for batch in loader.batches():
-        on_device = batch.to(device)
-        probabilities = method.scores(on_device.images).float()
-        # Padding rows repeat a sample of the batch; -1 drops them after the gather.
-        indices.append(torch.where(on_device.valid, on_device.indices, -1))
-        scores.append(probabilities)
-    for name, part in method.parts.items():
-        part.train(modes[name])
+    try:
+        for batch in loader.batches():
+            on_device = batch.to(device)
+            # Padding rows repeat a sample of the batch; -1 drops them after the gather.
+            indices.append(torch.where(on_device.valid, on_device.indices, -1))
+            scores.append(method.scores(on_device.images))
+    finally:
+        loader.close()
     rows = comm.gather_rows(torch.cat(indices)).cpu().numpy()
     values = comm.gather_rows(torch.cat(scores)).cpu().numpy()
-    return _scatter(rows, values, loader.samples, labels)
+    return _scatter(rows, values, len(data), len(data.label_space))
 
 
 def _scatter(

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -27,8 +27,8 @@ class Session(Protocol):
             name: Folder name of the checkpoint in the run.
         """
 
-    def restore(self) -> "Iterator[Path | None]":
-        """Context manager: folder of the latest whole checkpoint, or None at a fresh start."""
+    def restore(self) -> AbstractContextManager[Path | None]:
+        """The folder of the latest whole checkpoint, or None at a fresh start."""
 
 
 class LocalSession:
@@ -53,7 +53,7 @@ class LocalSession:
         comm.barrier()
 
     @contextmanager
-    def restore(self) -> Iterator[Path | None]:  # type: ignore[override]
+    def restore(self) -> Iterator[Path | None]:
         """The folder reported last."""
         pointer = self.root / "latest"
         yield self.root / pointer.read_text() if pointer.exists() else None

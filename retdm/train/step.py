@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from retdm import comm
 from retdm.bank import Bank, LabelSets
 from retdm.config import Config
-from retdm.data import Batch
+from retdm.data.batch import Batch
 from retdm.errors import DivergenceError
 from retdm.methods import Method, StepContext, StepOutput
 from retdm.train.schedule import StageOptimizer
@@ -88,7 +88,7 @@ class Stepper:
         bf16 = self.config.run.precision == "bf16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
             output: StepOutput = self.module(batch, self._context())
-        output.total.backward()
+        output.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         if self.bank is not None and output.rows is not None:
             embeddings, set_ids = output.rows
