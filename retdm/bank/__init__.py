@@ -1,0 +1,8 @@
+"""What training remembers: past embeddings, and which label sets exist."""
+
+from retdm.bank.candidates import draw_columns
+from retdm.bank.label_sets import LabelSets
+from retdm.bank.neighbours import nearest_label_sets
+from retdm.bank.ring import Bank, BankView
+
+__all__ = ["Bank", "BankView", "LabelSets", "draw_columns", "nearest_label_sets"]
