@@ -1,0 +1,15 @@
+"""The networks: image net, label net and the two heads."""
+
+from retdm.models.backbone import Backbone, build_backbone
+from retdm.models.image_net import ImageEmbeddingNet, build_image_net
+from retdm.models.label_net import LabelEmbeddingNet, classifier_head, reconstruction_head
+
+__all__ = [
+    "Backbone",
+    "ImageEmbeddingNet",
+    "LabelEmbeddingNet",
+    "build_backbone",
+    "build_image_net",
+    "classifier_head",
+    "reconstruction_head",
+]
