@@ -1,0 +1,144 @@
+"""What every method offers to training and evaluation.
+
+Shapes: rows = images of this rank, the padding of uneven batches included; labels = columns of the
+label space; total = images of the global batch.
+
+How gradients stay those of one process: every loss is a sum over this rank's valid rows, divided
+by the size of the global batch and multiplied by the number of ranks, because DDP then takes
+the mean over ranks.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Float32, Int64, UInt8
+from torch import Tensor, nn
+
+from retdm import comm
+from retdm.bank import Bank, LabelSets
+from retdm.data.batch import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a training step depends on besides its batch and the weights."""
+
+    losses: frozenset[str]
+    """Terms of the stage: of bce, metric, reconstruction, those that are active."""
+    bank: Bank | None
+    use_bank: bool
+    """False during warm-up, while stored rows would be too far from current ones."""
+    label_sets: LabelSets
+    seed: int
+    step: int
+    """Global step, from 0; with `seed` it names the random choices of this step."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What a training step yields."""
+
+    total: Float[Tensor, ""]
+    """To run backward from; scaled for DDP's mean over ranks."""
+    parts: dict[str, Float[Tensor, ""]]
+    """This rank's share of each named value; summed over ranks, the global-batch value."""
+    rows: tuple[Float[Tensor, "total embed"], Int64[Tensor, " total"]] | None
+    """Embeddings and label set numbers of the global batch for the bank, equal on all ranks; None
+    if the step gathered nothing."""
+
+
+class Method(nn.Module, ABC):
+    """A trainable system: named parts, a training objective, and scores for images.
+
+    `parts` are what a stage names in `stages.*.train`. Whoever trains freezes the others
+    (`requires_grad` off, evaluation mode); frozen parts then cost no graph.
+    """
+
+    reach: ClassVar[Mapping[str, frozenset[str]]]
+    """Losses that the method has, each with the parts that it trains."""
+
+    def __init__(self, parts: Mapping[str, nn.Module], reading: Mapping[str, str]) -> None:
+        """Register `parts` and remember `reading`."""
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+        self.reading = dict(reading)
+        """Names of the readings taken where the paper leaves a choice."""
+
+    @property
+    def losses(self) -> frozenset[str]:
+        """Losses that the method has."""
+        return frozenset(self.reach)
+
+    @abstractmethod
+    def forward(self, batch: Batch, context: StepContext) -> StepOutput:
+        """Losses of one training step; called through DDP, by all ranks alike."""
+
+    def embed(self, images: UInt8[Tensor, "rows 3 side side"]) -> Float[Tensor, "rows embed"]:
+        """Image embeddings f, at least float32 even inside an autocast region."""
+        return full_precision(self.parts["image"](images))
+
+    def logits(self, embeddings: Float[Tensor, "rows embed"]) -> Float[Tensor, "rows labels"]:
+        """Before the sigmoid of eq. (9), in the precision of `embeddings`."""
+        with no_autocast(embeddings.device):
+            logits: Tensor = self.parts["classifier"](embeddings)
+            return logits
+
+    def scores(self, images: UInt8[Tensor, "rows 3 side side"]) -> Float32[Tensor, "rows labels"]:
+        """Probability of each label, in [0, 1]; in evaluation mode, without gradients."""
+        with evaluating(self), torch.inference_mode():
+            return self.logits(self.embed(images)).sigmoid().float()
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """`x` in at least float32: distances and softmax lose their meaning in bfloat16."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def no_autocast(device: torch.device) -> torch.autocast:
+    """A region in which products are computed in the dtype of their operands."""
+    return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put all submodules into evaluation mode, and each back into its own afterwards."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def global_share(values: Float[Tensor, " rows"], batch: Batch) -> Float[Tensor, ""]:
+    """Sum over this rank's valid rows, divided by the global batch size.
+
+    Summed over ranks this is the mean over the global batch.
+    """
+    return values.masked_fill(~batch.valid, 0).sum() / batch.global_size
+
+
+def step_output(
+    terms: Mapping[str, tuple[float, Tensor]],
+    extra: Mapping[str, Tensor],
+    rows: tuple[Tensor, Tensor] | None,
+) -> StepOutput:
+    """Weigh the terms of the objective and scale them for DDP.
+
+    Args:
+        terms: By name, weight and this rank's `global_share`.
+        extra: Further values to report, as `global_share`s.
+        rows: For the bank.
+    """
+    total = torch.stack([weight * share for weight, share in terms.values()]).sum()
+    shares = {name: share for name, (_, share) in terms.items()} | dict(extra) | {"total": total}
+    return StepOutput(
+        total=total * comm.world_size(),
+        parts={name: share.detach() for name, share in shares.items()},
+        rows=rows,
+    )
