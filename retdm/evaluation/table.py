@@ -15,10 +15,12 @@ _SECTIONS = {
     "toolbox.": "as in the paper's tables: ranking metrics of 0/1 predictions",
 }
 _SKIPPED = {
-    "skipped.mAP": "labels that no image has, of mAP",
-    "skipped.one_error": "images without a label, of one_error",
-    "skipped.toolbox": "images with no label or all, of toolbox.ranking_loss, toolbox.one_error "
-    "and toolbox.average_precision",
+    "skipped.mAP": ("mAP", "labels that no image has"),
+    "skipped.one_error": ("one_error", "images without a label"),
+    "skipped.toolbox": (
+        "toolbox.ranking_loss, .one_error and .average_precision",
+        "images with no label or all",
+    ),
 }
 
 
@@ -113,9 +115,9 @@ def _aligned(rows: list[list[str]]) -> str:
 def _left_out(columns: Mapping[str, Values]) -> list[str]:
     """What the averages do not contain."""
     return [
-        f"left out of {head}: {what}: {values[name]:.0f}"
+        f"not counted in {metrics} ({head}): {what}, {values[name]:.0f}"
         for head, values in columns.items()
-        for name, what in _SKIPPED.items()
+        for name, (metrics, what) in _SKIPPED.items()
         if values.get(name)
     ]
 
