@@ -25,7 +25,7 @@ def permutation(count: int, *key: Key) -> npt.NDArray[np.int64]:
 
     Example:
         >>> permutation(6, "doc", 0).tolist()
-        [4, 0, 1, 3, 2, 5]
+        [3, 1, 2, 5, 4, 0]
     """
     # Stable, so that even equal words (probability count^2 / 2^65) leave one defined order.
     return np.argsort(random_words(count, *key), kind="stable")

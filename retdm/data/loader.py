@@ -65,11 +65,11 @@ class _BatchMaker(Dataset[Batch | _Failure]):
 
     def _make(self, request: _Request) -> Batch:
         rows, size = request.part.rows, self._decoder.size
+        images = np.empty((len(rows), 3, size, size), dtype=np.uint8)
         # Rows that only fill up repeat others, so each image is read and decoded once.
-        distinct, inverse = np.unique(rows, return_inverse=True)
-        images = np.empty((len(distinct), 3, size, size), dtype=np.uint8)
+        distinct, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
         contents = self._reader.read_many(distinct.tolist())
-        for at, (row, content) in enumerate(zip(distinct.tolist(), contents, strict=True)):
+        for row, at, content in zip(distinct.tolist(), first, contents, strict=True):
             crop = (
                 self._decoder.centre_crop()
                 if request.crop is None
@@ -77,10 +77,11 @@ class _BatchMaker(Dataset[Batch | _Failure]):
                     seed=request.crop[0], epoch=request.crop[1], row=row
                 )
             )
-            where = self._reader.where(row)
-            images[at] = self._decoder.decode(content, crop, where=where)
+            self._decoder.decode(content, crop, into=images[at], where=self._reader.where(row))
+        for at in np.flatnonzero(first[inverse] != np.arange(len(rows))):
+            images[at] = images[first[inverse[at]]]
         return Batch(
-            images=torch.from_numpy(images[inverse]),
+            images=torch.from_numpy(images),
             targets=torch.from_numpy(request.targets),
             indices=torch.from_numpy(rows),
             valid=torch.from_numpy(request.part.valid),

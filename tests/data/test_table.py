@@ -1,0 +1,79 @@
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from retdm.data.table import read_table, table_bytes
+from retdm.errors import ShardError
+
+DIGEST = "0" * 64
+
+
+def _table(
+    labels: Sequence[Sequence[int]] = ((2, 0), (), (1,)),
+    keys: Sequence[str] = ("a", "b", "c"),
+    digest: str = DIGEST,
+    width: int = 4,
+) -> bytes:
+    n = len(keys)
+    return table_bytes(keys, labels, [digest] * n, [width] * n, [3] * n)
+
+
+def test_rows_are_read_back_in_order() -> None:
+    table = read_table(_table(), labels=3, name="t")
+    assert table.keys == ("a", "b", "c")
+    assert table.targets.tolist() == [[True, False, True], [False] * 3, [False, True, False]]
+    assert table.sha256 == (DIGEST,) * 3
+    assert (table.widths.tolist(), table.heights.tolist()) == ([4] * 3, [3] * 3)
+
+
+def test_equal_rows_give_equal_bytes() -> None:
+    assert _table() == _table()
+
+
+def test_targets_equal_a_loop_over_many_rows() -> None:
+    rng = np.random.default_rng(0)
+    wanted = rng.random((500, 20)) < 0.2
+    keys = [f"k{i}" for i in range(500)]
+    content = _table([np.flatnonzero(row).tolist() for row in wanted], keys)
+    assert (read_table(content, labels=20, name="t").targets == wanted).all()
+
+
+def test_an_empty_table_is_possible() -> None:
+    assert read_table(_table((), ()), labels=3, name="t").targets.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", r"t: not a Parquet file"),
+        (_table()[:-9], r"t: not a Parquet file"),
+        (_table(((3,), (), ())), r"sample 'a' has label 3, but the label space has 3 labels"),
+        (_table(((), (-1,), ())), r"sample 'b' has label -1"),
+        (_table(((), (1, 1), ())), r"labels of sample 'b' are not in ascending order"),
+        (_table(keys=("a", "b", "a")), r"t: key 'a' is listed twice"),
+        (_table(digest="abc"), r"sample 'a' has digest 'abc' and size 4x3, which cannot be"),
+        (_table(width=0), r"size 0x3, which cannot be"),
+    ],
+)
+def test_damage_is_named(content: bytes, message: str) -> None:
+    with pytest.raises(ShardError, match=message):
+        read_table(content, labels=3, name="t")
+
+
+def _parquet(**columns: pa.Array) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue()
+
+
+def test_missing_and_empty_columns_are_named() -> None:
+    with pytest.raises(ShardError, match="t: column 'key' is absent, wanted string"):
+        read_table(_parquet(x=pa.array([1])), labels=3, name="t")
+    with pytest.raises(ShardError, match="t: column 'key' has empty cells"):
+        read_table(_parquet(key=pa.array([None], pa.string())), labels=3, name="t")
+    with pytest.raises(ShardError, match=r"column 'labels' is string, wanted list<.*int32"):
+        read_table(_parquet(key=pa.array(["a"]), labels=pa.array(["1"])), labels=3, name="t")

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from retdm.errors import StorageError
+from retdm.storage import arrow_filesystem, join_url, open_store
+
+
+def test_paths_and_file_urls_are_the_same_place(tmp_path: Path) -> None:
+    spaced = tmp_path / "my photos"
+    assert open_store(f"file://{tmp_path}/my%20photos") == open_store(str(spaced))
+
+
+def test_a_relative_path_is_fixed_where_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store("sets/scene")
+    monkeypatch.chdir("/")
+    assert store.url == str(tmp_path / "sets/scene")
+
+
+def test_s3_urls_lose_their_trailing_slash() -> None:
+    assert open_store("s3://photos/sets/scene/").url == "s3://photos/sets/scene"
+    assert open_store("s3://photos").url == "s3://photos"
+
+
+@pytest.mark.parametrize(
+    "url, message",
+    [
+        ("pipe:cat /etc/passwd", "scheme 'pipe' is not supported; use a folder, file://"),
+        ("http://host/x", "scheme 'http' is not supported"),
+        ("", "the storage URL is empty"),
+        ("s3://", "no bucket in it; write it as s3://bucket/prefix"),
+        ("s3:bucket/x", "no bucket in it"),
+        ("file://host/x", "not a local file URL; write it as file:///absolute/path"),
+    ],
+)
+def test_other_urls_are_refused(url: str, message: str) -> None:
+    with pytest.raises(StorageError, match=message):
+        open_store(url)
+
+
+@pytest.mark.parametrize(
+    "parts, joined",
+    [
+        (("s3://b", "x"), "s3://b/x"),
+        (("/", "x"), "/x"),
+        (("/a/", "/b/", "", "c"), "/a/b/c"),
+        (("a",), "a"),
+    ],
+)
+def test_join_url_puts_one_slash_between_parts(parts: tuple[str, ...], joined: str) -> None:
+    assert join_url(*parts) == joined
+
+
+def test_arrow_reads_what_the_store_wrote(tmp_path: Path) -> None:
+    open_store(str(tmp_path)).write("d/a", b"hello")
+    filesystem, path = arrow_filesystem(f"file://{tmp_path}/d")
+    with filesystem.open_input_file(f"{path}/a") as file:
+        assert file.read() == b"hello"
