@@ -1,0 +1,128 @@
+"""The local Ray head: runs jobs, guards its door and the keys in its environment, ends."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import job
+import pytest
+import ray_head
+from background import LocalServiceError
+
+pytestmark = pytest.mark.cluster
+
+PROGRAM = """
+import hashlib, os, sys
+key = os.environ["AWS_SECRET_ACCESS_KEY"]
+print("python", sys.executable)
+print("key", hashlib.sha256(key.encode()).hexdigest())
+print("hidden", os.path.exists("tests"))
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    """A head whose environment holds a key, as a cluster's does."""
+    folder = tmp_path_factory.mktemp("ray")
+    key = os.urandom(20).hex()
+    env = os.environ | {"AWS_SECRET_ACCESS_KEY": key}
+    client = ray_head.start(folder, num_cpus=2, env=env, tied=True)
+    yield folder, client, key
+    ray_head.stop(folder)
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "project"
+    (folder / "tests").mkdir(parents=True)
+    (folder / "tests/big").write_text("not sent")
+    (folder / ".rayignore").write_text("tests\n")
+    (folder / "program.py").write_text(PROGRAM)
+    return folder
+
+
+def _submit(head, project, code):
+    return job.submit(
+        ["python", "program.py", str(code)],
+        working_dir=project,
+        env=os.environ | head[1],
+        log=project.parent / "job.log",
+        limit_s=120,
+    )
+
+
+def test_a_job_succeeds_and_sees_the_key_which_nobody_prints(head, project, capfd, tmp_path):
+    folder, _, key = head
+    assert _submit(head, project, 0) == 0
+    shown = capfd.readouterr().out
+    assert f"python {Path(sys.executable).parent}/python\n" in shown
+    assert "hidden False" in shown
+    assert shown in (tmp_path / "job.log").read_text()
+    session = Path((folder / "session").read_text())
+    written = [p for top in (folder, session) for p in top.rglob("*") if p.is_file()]
+    assert any("job-driver" in p.name for p in written)
+    assert not [p for p in written if key.encode() in p.read_bytes()]
+    command_lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert key not in command_lines
+
+
+def test_a_job_that_fails_gives_a_status_and_its_output(head, project, tmp_path):
+    assert _submit(head, project, 7) == 1
+    assert "exit code 7" in (tmp_path / "job.log").read_text()
+
+
+def test_without_the_token_nobody_gets_in(head, project, tmp_path):
+    folder, client, key = head
+    assert (folder / "token").stat().st_mode & 0o777 == 0o600
+    stranger = {**client, "RAY_AUTH_MODE": "disabled"}
+    del stranger["RAY_AUTH_TOKEN_PATH"]
+    assert _submit((folder, stranger, key), project, 0) == 1
+    assert "uthent" in (tmp_path / "job.log").read_text()
+
+
+def test_a_job_that_takes_too_long_ends_the_client(head, project, tmp_path):
+    (project / "program.py").write_text("import time; time.sleep(600)")
+    status = job.submit(
+        ["python", "program.py"],
+        working_dir=project,
+        env=os.environ | head[1],
+        log=tmp_path / "job.log",
+        limit_s=0.1,
+    )
+    assert status != 0
+
+
+def test_a_second_head_takes_other_ports_and_stop_leaves_no_process(
+    head, tmp_path, program, marked
+):
+    mark, alive = marked
+    folder = tmp_path / "ray"
+    options = ["--num-cpus", 1, "--auth", "disabled"]
+    started = program("ray_head.py", "start", "--dir", folder, *options, env=mark)
+    assert started.returncode == 0, started.stderr
+    assert head[1]["RAY_ADDRESS"] not in started.stdout
+    assert head[1]["RAY_API_SERVER_ADDRESS"] not in started.stdout
+    assert "token" not in started.stdout
+    session = Path((folder / "session").read_text())
+    assert len(alive()) > 5
+    stopped = program("ray_head.py", "stop", "--dir", folder)
+    assert stopped.returncode == 0, stopped.stderr
+    assert alive() == []
+    assert not session.exists()
+    assert (folder / "logs/gcs_server.out").exists()
+    assert program("ray_head.py", "stop", "--dir", folder).returncode == 0
+    missing = program("ray_head.py", "env", "--dir", folder)
+    assert missing.returncode == 2
+    assert "no Ray head runs here; run `ray_head.py start --dir" in missing.stderr
+
+
+def test_a_head_that_does_not_start_is_an_error_with_its_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_head, "RAY", [sys.executable, "-c", "print('no ray here')"])
+    with pytest.raises(
+        LocalServiceError,
+        match=r"(?s)the Ray head did not start: it ended.*ray\.log:.*no ray here",
+    ):
+        ray_head.start(tmp_path / "ray", num_cpus=1)
+    assert not (tmp_path / "ray/processes.json").exists()

@@ -1,0 +1,120 @@
+"""The S3 server: starts, keeps its objects, guards its key, ends."""
+
+import os
+import socket
+import stat
+
+import boto3
+import pytest
+import s3_server
+from background import LocalServiceError
+from botocore.exceptions import ClientError
+
+pytestmark = pytest.mark.cluster
+
+
+def _client(settings, **other):
+    return boto3.client(
+        "s3",
+        endpoint_url=settings["AWS_ENDPOINT_URL"],
+        aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=other.get("secret", settings["AWS_SECRET_ACCESS_KEY"]),
+        region_name=settings["AWS_DEFAULT_REGION"],
+    )
+
+
+def test_start_env_stop_as_a_shell_does(tmp_path, program, marked):
+    mark, alive = marked
+    folder = tmp_path / "s3"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        started = program(
+            "s3_server.py", "start", "--dir", folder, "--bucket", "photos", "--port", taken,
+            env=mark,
+        )  # fmt: skip
+    assert started.returncode == 0, started.stderr
+    assert f":{taken}" not in started.stdout
+    assert len(alive()) == 4
+    try:
+        printed = program("s3_server.py", "env", "--dir", folder).stdout
+        pairs = [line.removeprefix("export ").split("=", 1) for line in printed.splitlines()]
+        settings = {name: value.strip("'") for name, value in pairs}
+        secret = settings["AWS_SECRET_ACCESS_KEY"]
+        assert len(secret) == 40
+        assert not any(secret in line for line in [started.stdout, started.stderr, *alive()])
+        assert settings["AWS_ENDPOINT_URL"] in started.stdout
+
+        client = _client(settings)
+        client.put_object(Bucket="photos", Key="a/b", Body=b"0123456789")
+        part = client.get_object(Bucket="photos", Key="a/b", Range="bytes=2-4")
+        assert part["Body"].read() == b"234"
+        with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+            _client(settings, secret="wrong").list_buckets()
+        client.close()
+    finally:
+        stopped = program("s3_server.py", "stop", "--dir", folder)
+    assert stopped.returncode == 0, stopped.stderr
+    assert alive() == []
+    assert program("s3_server.py", "stop", "--dir", folder).returncode == 0
+
+
+def test_objects_and_key_outlive_a_restart_on_other_ports(tmp_path):
+    folder = tmp_path / "s3"
+    first = s3_server.start(folder, bucket="photos")
+    try:
+        assert s3_server.start(folder, bucket="photos") == first  # already running
+        client = _client(first)
+        client.put_object(Bucket="photos", Key="k", Body=b"kept")
+        client.close()
+        s3_server.stop(folder)
+        assert not s3_server.is_running(folder)
+        second = s3_server.start(folder, port=int(first["AWS_ENDPOINT_URL"][-4:]) + 20)
+        assert second["AWS_SECRET_ACCESS_KEY"] == first["AWS_SECRET_ACCESS_KEY"]
+        assert second["AWS_ENDPOINT_URL"] != first["AWS_ENDPOINT_URL"]
+        client = _client(second)
+        assert client.get_object(Bucket="photos", Key="k")["Body"].read() == b"kept"
+        client.close()
+    finally:
+        s3_server.stop(folder)
+
+
+def test_files_that_hold_the_key_are_private(tmp_path):
+    folder = tmp_path / "s3"
+    settings = s3_server.start(folder)
+    s3_server.stop(folder)
+    secret = settings["AWS_SECRET_ACCESS_KEY"].encode()
+    holders = [p for p in folder.rglob("*") if p.is_file() and secret in p.read_bytes()]
+    assert {p.name for p in holders} == {"secret", "connection.json", "proxy-server.conf"}
+    assert {stat.S_IMODE(p.stat().st_mode) for p in holders} == {0o600}
+
+
+def test_env_without_a_server_says_how_to_start_one(tmp_path, program):
+    done = program("s3_server.py", "env", "--dir", tmp_path / "none")
+    assert done.returncode == 2
+    assert "no S3 server was started here; run `s3_server.py start --dir" in done.stderr
+
+
+def test_a_bad_bucket_name_is_an_error_and_names_the_rule(tmp_path):
+    folder = tmp_path / "s3"
+    try:
+        with pytest.raises(LocalServiceError, match=r"'A_B' cannot be created.*3 to 63 lower"):
+            s3_server.start(folder, bucket="A_B")
+    finally:
+        s3_server.stop(folder)
+
+
+def test_a_server_that_ends_at_once_is_an_error_with_its_log(tmp_path, monkeypatch):
+    folder = tmp_path / "s3"
+    monkeypatch.setattr(s3_server, "_REGION", "x\n[pipeline:main]\npipeline = nothing")
+    with pytest.raises(LocalServiceError, match=r"(?s)did not start: its proxy part.*proxy\.log:"):
+        s3_server.start(folder)
+    assert not s3_server.is_running(folder)
+
+
+def test_a_file_system_without_attributes_is_refused(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    with pytest.raises(LocalServiceError, match=r"extended attributes.*choose a folder on ext4"):
+        s3_server.start(tmp_path / "s3")
