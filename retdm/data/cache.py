@@ -90,8 +90,10 @@ class NodeCache:
         """Mark as the last used; False if it is not there."""
         try:
             os.utime(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except PermissionError:  # another user's, in a folder that is shared on purpose
+            return True
         return True
 
     def _reserve(self, shard: ShardInfo) -> Path | None:
