@@ -8,17 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from retdm import console
-from retdm.data.split import open_split
 from retdm.errors import ConfigError
 from retdm.evaluation import evaluate, metric_table, strict_json
 from retdm.evaluation.score_file import parse_scores
 from retdm.storage import Store, open_store
-from retdm.train.checkpoint import check_labels
-from retdm.train.result import load_checkpoint, load_method
-from retdm.train.scoring import score_split
 
 _EXAMPLES = """\
 examples:
@@ -64,6 +58,14 @@ def _scores_report(args: argparse.Namespace) -> dict[str, Any]:
 
 def _run_report(args: argparse.Namespace) -> dict[str, Any]:
     """Metrics of a trained run's best checkpoint on one split of a shard set."""
+    # Importing torch takes seconds, which a score file need not wait for.
+    import torch
+
+    from retdm.data.split import open_split
+    from retdm.train.checkpoint import check_labels
+    from retdm.train.result import load_checkpoint, load_method
+    from retdm.train.scoring import score_split
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     store = open_store(args.run)
     state = load_checkpoint(store, "best", device)

@@ -102,6 +102,8 @@ def run_on_ray(
                 checkpoint_score_order="max",
             ),
             callbacks=[_StopOnUserError()],
+            # At INFO every rank prints each report in full.
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
     try:

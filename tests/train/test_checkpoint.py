@@ -1,0 +1,84 @@
+"""What a checkpoint refuses: damage, code, other labels, other settings."""
+
+import pickle
+
+import pytest
+import torch
+
+from retdm.errors import CheckpointError
+from retdm.labels import LabelSpace
+from retdm.train.checkpoint import (
+    STATE,
+    Position,
+    TrainingState,
+    changed_settings,
+    check_labels,
+    check_same_run,
+    load,
+    save,
+)
+
+
+def _state():
+    return TrainingState(
+        model={"w": torch.arange(3.0)},
+        optimizer={},
+        bank={"written": 2},
+        position=Position(stage=1, epoch=0, next_batch=0, step=7, seen_epochs=2),
+        history=[{"stage": "1", "val/mAP": 0.5}],
+        config={"seed": 0},
+        labels=("a", "b"),
+        data_digest="d" * 64,
+    )
+
+
+def test_what_is_saved_is_loaded():
+    loaded = load(save(_state()))
+    assert torch.equal(loaded.model["w"], torch.arange(3.0))
+    assert (loaded.position, loaded.history) == (_state().position, _state().history)
+    assert loaded.label_space == LabelSpace(("a", "b"))
+
+
+@pytest.mark.parametrize("keep", [0, 10, 500])
+def test_a_torn_file_is_named(keep):
+    folder = save(_state())
+    whole = (folder / STATE).read_bytes()
+    (folder / STATE).write_bytes(whole[:keep])
+    with pytest.raises(CheckpointError, match=r"state\.pt: not a whole checkpoint .*earlier"):
+        load(folder)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"state\.pt: no such file, so this is not a chec"):
+        load(tmp_path)
+
+
+class _Evil:
+    def __reduce__(self):
+        return (eval, ("1/0",))
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o, 2))])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, write):
+    write({"model": _Evil()}, tmp_path / STATE)
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        load(tmp_path)
+
+
+def test_other_labels_are_refused_by_name():
+    message = r"the run was made for 2 labels, s3://x has 3 \(extra: c\); use the shard set"
+    with pytest.raises(CheckpointError, match=message):
+        check_labels(
+            LabelSpace(("a", "b")), LabelSpace(("a", "b", "c")), what="the run", data="s3://x"
+        )
+
+
+def test_other_shards_are_refused():
+    with pytest.raises(CheckpointError, match=r"shard set dddddddddddd, data\.url now holds eeee"):
+        check_same_run(_state(), {"seed": 0}, "e" * 64)
+
+
+def test_only_what_decides_results_counts_as_changed():
+    before = {"seed": 0, "run": {"precision": "fp32"}, "stages": {"1": {"epochs": 1, "lr": None}}}
+    now = {"seed": 1, "run": {"precision": "bf16"}, "stages": {"1": {"epochs": 5, "lr": 0.1}}}
+    assert changed_settings(before, now) == ["seed: 0 -> 1", "stages.1.lr: None -> 0.1"]

@@ -1,0 +1,155 @@
+"""Whole runs in one process: stages, resume, results."""
+
+import json
+
+import pytest
+import torch
+
+from retdm.errors import CheckpointError, DivergenceError
+from retdm.storage import open_store
+from retdm.train import checkpoint
+from retdm.train.result import conclude
+from retdm.train.run import train
+from retdm.train.session import LocalSession
+
+pytestmark = pytest.mark.slow
+
+
+class Interrupted(Exception):
+    """Stands for a killed process."""
+
+
+class Fragile(LocalSession):
+    """Dies right after its n-th report."""
+
+    def __init__(self, root, reports):
+        super().__init__(root)
+        self.left = reports
+
+    def report(self, metrics, checkpoint, name):
+        super().report(metrics, checkpoint, name)
+        self.left -= 1
+        if not self.left:
+            raise Interrupted
+
+
+def _train(config, root, session=None):
+    return train(config, session or LocalSession(root), open_store(str(root)))
+
+
+def _weights(root, name):
+    return checkpoint.load(root / name).model
+
+
+def _part(weights, *parts):
+    return {key: value for key, value in weights.items() if key.split(".")[1] in parts}
+
+
+def _equal(first, second):
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+
+
+@pytest.fixture(scope="module")
+def finished(shards, tmp_path_factory):
+    """A finished RETDM run: its folder, live objects and result."""
+    from retdm.config import Config, apply_overrides, parse
+    from tests.train.conftest import SMALL
+
+    config = parse(Config, apply_overrides({}, [f"data.url={shards}", *SMALL]), source="test")
+    root = tmp_path_factory.mktemp("finished")
+    run = _train(config, root)
+    return root, run, conclude(run)
+
+
+def test_stage_1_leaves_the_label_parts_untouched(finished, small):
+    from retdm.methods import build_method
+
+    root, run, _ = finished
+    fresh = build_method(small(), labels=len(run.train_data.label_space)).state_dict()
+    after = _weights(root, "stage1-epoch001")
+    _equal(_part(fresh, "label", "reconstruction"), _part(after, "label", "reconstruction"))
+    changed = _part(after, "image", "classifier")
+    assert any(not torch.equal(value, fresh[key]) for key, value in changed.items())
+
+
+def test_stage_2_leaves_image_net_and_classifier_bit_identical(finished):
+    root, _, _ = finished
+    before, after = _weights(root, "stage1-epoch001"), _weights(root, "stage2-epoch001")
+    _equal(_part(before, "image", "classifier"), _part(after, "image", "classifier"))
+    for part in ("label", "reconstruction"):
+        moved = _part(after, part)
+        assert any(not torch.equal(value, before[key]) for key, value in moved.items()), part
+
+
+def test_stage_3_trains_everything(finished):
+    root, _, _ = finished
+    before, after = _weights(root, "stage2-epoch001"), _weights(root, "stage3-epoch001")
+    for part in ("image", "classifier", "label", "reconstruction"):
+        moved = _part(after, part)
+        assert any(not torch.equal(value, before[key]) for key, value in moved.items()), part
+
+
+def test_the_result_holds_what_scripts_read(finished):
+    root, _, result = finished
+    assert json.loads((root / "result.json").read_text()) == json.loads(json.dumps(result))
+    wanted = {"run", "method", "reading", "seed", "world_size", "config", "metrics", "history"}
+    assert wanted | {"data_digest", "versions"} <= result.keys()
+    names = "mAP CP CR CF1 OP OR OF1 hamming_loss ranking_loss coverage one_error"
+    assert {*names.split(), "average_precision", "top3.OF1", "toolbox.coverage"} <= set(
+        result["metrics"]["test"]
+    )
+    assert result["checkpoint"].startswith("stage3")
+    assert result["reading"]["score"] == "unit_sq_tau, tau 0.5"
+
+
+def test_the_log_names_every_loss_part(finished):
+    root, _, _ = finished
+    lines = [json.loads(line) for line in (root / "log.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["kind"] == "step"][-1]
+    assert {"bce", "metric", "way1", "way2", "reconstruction", "total"} <= last.keys()
+    assert [line["stage"] for line in lines if line["kind"] == "epoch"] == ["1", "2", "3"]
+    assert list((root / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("reports", [1, 2, 4])
+def test_a_run_cut_short_ends_where_the_unbroken_run_ends(small, tmp_path, reports):
+    config = small("stages.1.epochs=2", "run.deterministic=true")
+    _train(config, tmp_path / "whole")
+    cut = tmp_path / "cut"
+    with pytest.raises(Interrupted):
+        _train(config, cut, Fragile(cut, reports))
+    _train(config, cut)
+    whole = checkpoint.load(tmp_path / "whole" / "stage3-epoch001")
+    resumed = checkpoint.load(cut / "stage3-epoch001")
+    _equal(whole.model, resumed.model)
+    assert whole.position == resumed.position
+    for name, value in whole.bank.items():
+        same = torch.equal(value, resumed.bank[name]) if torch.is_tensor(value) else None
+        assert same if same is not None else value == resumed.bank[name], name
+    timings = {"images_per_s", "wait_share"}
+    for one, other in zip(whole.history, resumed.history, strict=True):
+        assert {k: v for k, v in one.items() if k not in timings} == {
+            k: v for k, v in other.items() if k not in timings
+        }
+    steps = [json.loads(line)["step"] for line in (cut / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def test_bce_skips_the_stage_in_which_it_has_nothing_to_train(small, tmp_path):
+    run = _train(small("method=bce"), tmp_path)
+    assert [entry["stage"] for entry in run.history] == ["1", "3"]
+    assert run.bank is None
+
+
+def test_a_checkpoint_is_refused_for_other_settings(small, tmp_path):
+    _train(small("stages.2.epochs=0", "stages.3.epochs=0"), tmp_path)
+    with pytest.raises(CheckpointError, match=r"other settings \(loss\.lambda1: 0\.1 -> 0\.5\)"):
+        _train(small("loss.lambda1=0.5"), tmp_path)
+
+
+def test_divergence_names_stage_step_part_and_remedy(small, tmp_path):
+    message = r"stage 1, step \d+: loss part '\w+' is (nan|inf); lower optimizer\.lr \(now 1e\+10"
+    with pytest.raises(DivergenceError, match=message):
+        _train(small("optimizer.lr=1e10", "stages.1.epochs=3"), tmp_path)

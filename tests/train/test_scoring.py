@@ -1,0 +1,27 @@
+"""Scores of a split do not depend on how many ranks compute them."""
+
+import numpy as np
+import pytest
+import torch
+
+from retdm.data.split import open_split
+from retdm.methods import build_method
+from retdm.train.scoring import score_split
+
+pytestmark = pytest.mark.slow
+
+
+def _scores(rank, config):
+    data = open_split(config.data.url, "test")
+    method = build_method(config, labels=len(data.label_space))
+    return score_split(method, data, config.data, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("batch_size", [4, 5, 7])
+def test_scores_on_2_and_3_ranks_equal_those_of_one(ranks, small, batch_size):
+    config = small(f"data.batch_size={batch_size}")
+    alone = _scores(0, config)
+    assert alone.shape[0] == len(open_split(config.data.url, "test"))
+    for world in (2, 3):
+        for scores in ranks(world).run(_scores, config):
+            np.testing.assert_allclose(scores, alone, rtol=1e-5, atol=1e-7)
