@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from retdm.config import Settings
 from retdm.datasets.files import inside, key_of, photo, read_bytes
@@ -36,6 +36,16 @@ class CocoOptions(Settings):
         default="count", description="Whether an iscrowd annotation gives its label"
     )
     empty: Literal["keep", "drop"] = Field(default="keep", description="Images that have no label")
+
+    @model_validator(mode="after")
+    def _same_splits(self) -> "CocoOptions":
+        splits = set(self.annotations) if isinstance(self.annotations, dict) else set()
+        if isinstance(self.images, dict) and set(self.images) != splits:
+            raise ValueError(
+                f"images names folders for {sorted(self.images)}, annotations files for "
+                f"{sorted(splits)}; name the same splits, or one folder for all"
+            )
+        return self
 
 
 def read_coco(source: Path, options: CocoOptions) -> Dataset:
@@ -130,7 +140,7 @@ def _records(
     source: Path, content: Row, name: str, split: str | None, order: list[int], o: CocoOptions
 ) -> list[Record]:
     """The records of one annotation file; `order` holds the category ids by column."""
-    folder = o.images if isinstance(o.images, str) else o.images.get(split or "", "")
+    folder = o.images if isinstance(o.images, str) else o.images[split or ""]
     option = "options.images" if isinstance(o.images, str) else f"options.images.{split}"
     column = {number: index for index, number in enumerate(order)}
     photos: dict[int, tuple[str, str]] = {}

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from retdm.console import run
@@ -54,9 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
-    """Run one command; returns the exit status."""
-    given = _parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command (`sys.argv` unless given); returns the exit status."""
+    given = _parser().parse_args(arguments)
     if given.command == "build":
         return _build(given)
     if given.command == "verify":

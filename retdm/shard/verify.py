@@ -206,13 +206,13 @@ def _sample(
         return
     image, text = files[images[0]][1], files["json"][1]
     try:
-        labels = json.loads(text)["label_ids"]
-        names = json.loads(text)["labels"]
+        described = json.loads(text)
+        labels, names = described["label_ids"], described["labels"]
+        known = [manifest.labels.index(name) for name in names]
     except (ValueError, KeyError, TypeError):
-        yield Fault(shard.name, key, "its json has no label_ids and labels")
+        yield Fault(shard.name, key, "its json has no label_ids and labels of this label space")
         return
-    valid = all(isinstance(i, int) and 0 <= i < len(manifest.labels) for i in labels)
-    if not valid or [manifest.labels[i] for i in labels] != names:
+    if labels != known:
         yield Fault(shard.name, key, f"label_ids {labels} are not the labels {names}")
     if table is None or row >= len(table):
         return

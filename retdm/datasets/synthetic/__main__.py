@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from retdm.config import parse
@@ -10,8 +11,8 @@ from retdm.datasets.synthetic.generate import generate
 from retdm.datasets.synthetic.reader import SyntheticOptions
 
 
-def main() -> int:
-    """Parse the command line and render."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line (`sys.argv` unless given) and render."""
     parser = argparse.ArgumentParser(
         prog="python -m retdm.datasets.synthetic",
         description="Render scenes with correlated labels as JPEGs and COCO instances files.",
@@ -21,7 +22,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=1500, help="number of scenes (1500)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other scenes (0)")
     parser.add_argument("--size", type=int, default=160, help="longer side in pixels (160)")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     table = {"images": given.images, "seed": given.seed, "size": given.size}
     options = parse(SyntheticOptions, table, source="command line")
     made = generate(given.out, images=options.images, seed=options.seed, size=options.size)

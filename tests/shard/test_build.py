@@ -1,0 +1,227 @@
+"""Building: deterministic, checked, and published only when whole."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import webdataset as wds
+
+from retdm.data.index import parse_index
+from retdm.data.manifest import load_manifest
+from retdm.data.table import read_table
+from retdm.errors import ConfigError, DatasetError, StorageError
+from retdm.shard.build import build
+from retdm.shard.spec import load_spec
+from retdm.shard.verify import verify
+from retdm.storage import open_store
+
+
+def content(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_files_and_counts(shards):
+    manifest = load_manifest(open_store(str(shards)))
+    assert {name: split.samples for name, split in manifest.splits.items()} == {
+        **{"train": 14, "val": 2},
+        "test": 4,
+    }
+    assert manifest.labels == ("sea", "sky")
+    assert [shard.samples for shard in manifest.splits["train"].shards] == [4, 4, 4, 2]
+    assert sorted(content(shards)) == sorted(
+        ["manifest.json", *(f"{split}/labels.parquet" for split in manifest.splits)]
+        + [f"train/{n:06d}.{ext}" for n in range(4) for ext in ("idx", "tar")]
+        + [f"{split}/000000.{ext}" for split in ("val", "test") for ext in ("idx", "tar")]
+    )
+
+
+# webdataset leaves its files to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_every_photo_is_there_once_with_its_labels_and_bytes(shards, source):
+    seen = {}
+    for tar in sorted(shards.rglob("*.tar")):
+        for sample in wds.WebDataset(str(tar), shardshuffle=False):
+            text = json.loads(sample["json"])
+            seen[sample["__key__"]] = (sample.get("jpg", sample.get("png")), text["labels"])
+    assert sorted(seen, key=int) == [str(n) for n in range(20)]
+    for number in range(20):
+        file = f"{number}.{'png' if number == 7 else 'jpg'}"
+        image, labels = seen[str(number)]
+        assert image == (source / "images" / file).read_bytes()
+        assert labels == ["sea"] * (number % 2) + ["sky"] * (number % 3 == 0)
+
+
+def test_table_and_index_stand_in_the_order_of_the_tars(shards):
+    for split in ("train", "val", "test"):
+        table = read_table((shards / split / "labels.parquet").read_bytes(), labels=2, name="t")
+        listed = [
+            sample[0].name.split(".")[0]
+            for path in sorted((shards / split).glob("*.idx"))
+            for sample in parse_index(path.read_bytes(), name="i")
+        ]
+        assert list(table.keys) == listed
+
+
+def test_same_source_and_spec_same_bytes(pack, tmp_path, source, monkeypatch):
+    pack(tmp_path / "a")
+    for path in (source / "images").iterdir():
+        os.utime(path, (1, 1))
+    rows = (source / "labels.csv").read_text().split("\n")
+    (source / "labels.csv").write_text("\n".join([rows[0], *reversed(rows[1:])]))
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    pack(tmp_path / "b")
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_manifest_has_the_spec_but_nothing_of_this_machine(shards, source):
+    text = (shards / "manifest.json").read_text()
+    assert json.loads(text)["source"]["options"]["file"] == "labels.csv"
+    assert str(source.parent) not in text
+
+
+def test_tars_end_by_bytes_too(pack, tmp_path):
+    manifest = pack(tmp_path / "a", "shards.samples=100", "shards.bytes=8000")
+    shards = manifest.splits["train"].shards
+    assert len(shards) > 2
+    assert all(shard.bytes <= 10240 for shard in shards)
+    one_each = pack(tmp_path / "b", "shards.bytes=1").splits["train"].shards
+    assert [shard.samples for shard in one_each] == [1] * 14
+
+
+def test_resized_photos_decode_to_the_size_in_the_table(pack, tmp_path):
+    pack(tmp_path / "a", "resize.short_side=16")
+    table = read_table((tmp_path / "a/train/labels.parquet").read_bytes(), labels=2, name="t")
+    assert set(table.heights.tolist()) == {16}
+    assert verify(str(tmp_path / "a")) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"<html>", None])
+def test_a_bad_photo_is_named_and_nothing_is_left(pack, source, tmp_path, damage):
+    path = source / "images/11.jpg"
+    path.write_bytes(path.read_bytes()[:200] if damage is None else damage)
+    with pytest.raises(DatasetError, match=r"labels.csv: row 13: photo .*11.jpg "):
+        pack(tmp_path / "out")
+    assert content(tmp_path / "out") == {}
+
+
+def test_all_bad_photos_are_reported_together(pack, source, tmp_path):
+    for number in (2, 3, 4):
+        (source / f"images/{number}.jpg").write_bytes(b"")
+    with pytest.raises(DatasetError, match="3 photos cannot be packed:") as caught:
+        pack(tmp_path / "out")
+    assert sorted(line.split(":")[1] for line in str(caught.value).split("\n")[1:]) == [
+        " row 4",
+        " row 5",
+        " row 6",
+    ]
+
+
+def test_many_bad_photos_are_counted(pack, source, tmp_path, monkeypatch):
+    monkeypatch.setattr("retdm.shard.build._SHOWN", 2)
+    for number in (2, 3, 4, 5):
+        (source / f"images/{number}.jpg").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"4 photos cannot be packed:(\n.*){2}\n  and 2 more"):
+        pack(tmp_path / "out")
+
+
+def test_a_finished_set_is_not_replaced_by_accident(pack, shards):
+    before = content(shards)
+    with pytest.raises(ConfigError, match=r"holds a finished shard set; .* or pass --overwrite"):
+        pack(shards)
+    assert content(shards) == before
+
+
+def test_overwrite_leaves_nothing_of_the_old_set(pack, shards, tmp_path):
+    pack(shards, "shards.samples=20", overwrite=True)
+    pack(tmp_path / "fresh", "shards.samples=20")
+    assert content(shards) == content(tmp_path / "fresh")
+
+
+def test_a_bad_source_does_not_cost_the_old_set(pack, shards, source):
+    before = content(shards)
+    (source / "labels.csv").write_text("path,sea\ngone.jpg,1\n")
+    with pytest.raises(DatasetError, match=r"'gone.jpg' is not in"):
+        pack(shards, overwrite=True)
+    assert content(shards) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_with_other_files_is_not_touched(pack, source, overwrite):
+    before = content(source)
+    with pytest.raises(ConfigError, match=r"holds 'images/0.jpg', which is not part of a shard"):
+        pack(source, overwrite=overwrite)
+    assert content(source) == before
+
+
+def test_a_storage_failure_publishes_nothing(pack, tmp_path, monkeypatch):
+    from retdm.storage.file import FileStore
+
+    write = FileStore.write
+
+    def full(self, name, data):
+        if name == "val/000000.tar":
+            raise StorageError(f"{name}: no space left")
+        write(self, name, data)
+
+    monkeypatch.setattr(FileStore, "write", full)
+    with pytest.raises(StorageError, match="no space left"):
+        pack(tmp_path / "out")
+    assert "manifest.json" not in content(tmp_path / "out")
+    assert "train/000000.tar" in content(tmp_path / "out")
+
+
+def test_killed_build_has_no_manifest_and_can_be_run_again(source, tmp_path):
+    # A named pipe in place of a photo of the last split makes the build wait there, in the
+    # middle: the kill needs no luck with timing.
+    spec, options = load_spec(source / "spec.toml")
+    whole = tmp_path / "whole"
+    manifest = build(spec, options, source=source, out=str(whole))
+    table = read_table((whole / "test/labels.parquet").read_bytes(), labels=2, name="t")
+    late = source / f"images/{table.keys[-1]}.jpg"
+    saved = late.read_bytes()
+    late.unlink()
+    os.mkfifo(late)
+    # A pipe is no regular file; a link to it is the same, so the check of the reader is told.
+    out = tmp_path / "out"
+    program = (
+        "import sys, pathlib; from retdm.shard.__main__ import main; "
+        "pathlib.Path.is_file = lambda self: self.exists(); sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["build", str(source / "spec.toml"), "--source", str(source), "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (out / "val/000000.idx").exists():
+            assert process.poll() is None, "the build ended early"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert (out / "train/000000.tar").exists()
+    assert not (out / "manifest.json").exists()
+    (fault,) = verify(str(out))
+    assert "no finished shard set here" in fault.what
+
+    late.unlink()
+    late.write_bytes(saved)
+    stray = out / "gone/000009.tar"
+    stray.parent.mkdir()
+    stray.write_bytes(b"left by another interrupted build")
+    assert build(spec, options, source=source, out=str(out)) == manifest
+    assert content(out) == content(whole)
+
+
+def test_builds_into_a_url_with_scheme(pack, tmp_path):
+    pack(f"file://{tmp_path}/a b")
+    assert verify(str(tmp_path / "a b")) == []
+    assert isinstance(tmp_path, Path)

@@ -1,0 +1,72 @@
+"""`python -m retdm.shard`: what it prints and its exit status."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def arguments(source, tmp_path):
+    spec = source / "spec.toml"
+    return ["build", spec, "--source", source, "--out", tmp_path / "out"]
+
+
+def test_build_verify_stats(cli, arguments, tmp_path):
+    status, out, err = cli(*arguments, "--set", "split.seed=4")
+    assert (status, out.split("\n")[0].split(",")[0]) == (0, "train: 14 photos in 4 shards")
+    assert "packing train [####################] 14/14 photo" in err
+    assert cli("verify", tmp_path / "out")[:2] == (0, f"{tmp_path / 'out'}: sound\n")
+    status, out, _ = cli("stats", tmp_path / "out", "--json")
+    assert status == 0
+    assert set(json.loads(out)["splits"]["train"]) >= {
+        *("samples", "shards", "bytes", "cardinality", "label_sets", "label_counts")
+    }
+    assert "cardinality" in cli("stats", tmp_path / "out")[1]
+
+
+def test_build_twice(cli, arguments):
+    assert cli(*arguments)[0] == 0
+    status, _, err = cli(*arguments)
+    assert status == 2
+    assert err.startswith("error: --out ")
+    assert cli(*arguments, "--overwrite")[0] == 0
+
+
+def test_a_bad_source_is_one_line_and_status_2(cli, arguments, source):
+    (source / "images/4.jpg").unlink()
+    status, out, err = cli(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: labels.csv: row 6: photo '4.jpg' is not in ")
+    assert err.count("\n") == 1
+
+
+def test_verify_lists_every_fault_and_gives_status_1(cli, shards):
+    (shards / "val/000000.tar").unlink()
+    (shards / "test/000000.tar").write_bytes(b"")
+    status, out, _ = cli("verify", shards)
+    assert status == 1
+    lines = out.strip().split("\n")
+    assert lines[0].startswith("val/000000.tar: missing")
+    assert lines[-1] == f"{shards}: {len(lines) - 1} wrong"
+    assert all(line.startswith(("val/", "test/")) for line in lines[:-1])
+
+
+@pytest.mark.parametrize("command", ["verify", "stats"])
+def test_an_unsupported_url_is_status_2(cli, command):
+    status, _, err = cli(command, "pipe:rm -rf x")
+    assert status == 2
+    assert "scheme 'pipe' is not supported" in err
+
+
+def test_no_set_is_status_2_for_stats_and_a_fault_for_verify(cli, tmp_path):
+    assert cli("stats", tmp_path)[0] == 2
+    assert cli("verify", tmp_path)[0] == 1
+
+
+def test_help_has_examples():
+    done = subprocess.run(
+        [sys.executable, "-m", "retdm.shard", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "python -m retdm.shard build shards/" in done.stdout

@@ -1,0 +1,66 @@
+"""The same on a real S3 server: equal bytes, and its own ways to fail."""
+
+import pytest
+
+from retdm.data.manifest import MANIFEST
+from retdm.storage import open_store
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def arguments(source):
+    return ["build", source / "spec.toml", "--source", source, "--out"]
+
+
+def test_a_bucket_gets_the_bytes_that_a_folder_gets(s3, cli, arguments, shards):
+    url = s3.url("set")
+    assert cli(*arguments, url)[0] == 0
+    store = open_store(url)
+    assert {name: store.read(name) for name in store.names()} == {
+        str(p.relative_to(shards)): p.read_bytes() for p in shards.rglob("*") if p.is_file()
+    }
+    assert cli("verify", url)[:2] == (0, f"{url}: sound\n")
+    assert cli("stats", url, "--json")[1] == cli("stats", shards, "--json")[1]
+
+
+def test_a_damaged_object_is_named(s3, cli, arguments):
+    url = s3.url("set")
+    cli(*arguments, url)
+    store = open_store(url)
+    content = bytearray(store.read("train/000002.tar"))
+    content[700] ^= 255
+    store.write("train/000002.tar", bytes(content))
+    status, out, _ = cli("verify", url)
+    assert status == 1
+    assert "train/000002.tar: sha256 is" in out
+
+
+def test_a_bad_photo_leaves_no_object(s3, cli, arguments, source):
+    url = s3.url("set")
+    (source / "images/19.jpg").write_bytes(b"")
+    status, _, err = cli(*arguments, url)
+    assert status == 2
+    assert "labels.csv: row 21: photo" in err
+    assert open_store(url).names() == []
+
+
+def test_a_missing_bucket_is_an_error_and_is_not_made(s3, cli, arguments):
+    status, _, err = cli(*arguments, "s3://no-such-bucket/set")
+    assert status == 2
+    assert "s3://no-such-bucket" in err
+    assert "bucket" in err
+    names = [bucket["Name"] for bucket in s3.client().list_buckets()["Buckets"]]
+    assert "no-such-bucket" not in names
+
+
+def test_wrong_credentials(s3, cli, arguments, monkeypatch):
+    url = s3.url("set")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-4711")
+    status, _, err = cli(*arguments, url)
+    assert status == 2
+    assert url in err
+    assert "AWS_SECRET_ACCESS_KEY" in err
+    assert "wrong-secret-4711" not in err
+    monkeypatch.undo()
+    assert open_store(url).size(MANIFEST) is None
