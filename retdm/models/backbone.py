@@ -120,7 +120,7 @@ def _timm_head(network: Any) -> str:
 
 def _last_layer(network: nn.Module) -> str:
     """Name of the layer that gives the class scores."""
-    names = [
+    names: list[str] = [
         name
         for name, layer in network.named_modules()
         if (isinstance(layer, nn.Linear) and layer.out_features == _CLASSES)

@@ -9,7 +9,6 @@ position. Entries of the classifier layer may be absent or of another size: it i
 import importlib.util
 import io
 import logging
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models as zoo
 
-from retdm.errors import ConfigError
+from retdm.errors import ConfigError, RetdmError
 from retdm.storage import open_store
 
 _log = logging.getLogger(__name__)
@@ -106,22 +105,18 @@ def load_file(network: nn.Module, url: str, *, head: str, name: str) -> None:
 
 def _read(url: str) -> dict[str, Tensor]:
     """The state dict in a file, without counters and without the prefix that DDP adds."""
-    content = _fetch(url)
     try:
-        if url.endswith(".safetensors"):
-            found: Any = _safetensors(content.read())
-        else:
-            found = torch.load(content, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        pickle.UnpicklingError,
-    ) as error:
+        with _fetch(url) as content:
+            if url.endswith(".safetensors"):
+                found: Any = _safetensors(content.read())
+            else:
+                found = torch.load(content, map_location="cpu", weights_only=True)
+    except RetdmError:
+        raise
+    # Bytes that are no pickle can make the unpickler fail in any way at all.
+    except Exception as error:
         raise ConfigError(
-            f"model.weights {url}: cannot be read as weights ({str(error).splitlines()[0]}); "
+            f"model.weights {url}: cannot be read as weights ({_reason(error)}); "
             "give a state dict saved by torch.save, or a .safetensors file"
         ) from error
     for wrapper in _WRAPPERS:
@@ -181,8 +176,11 @@ def _does_not_fit(url: str, name: str, problems: list[str]) -> ConfigError:
 
 
 def _not_had(name: str, error: Exception, also: str) -> ConfigError:
-    reason = (str(error) or type(error).__name__).splitlines()[0]
     return ConfigError(
-        f'model.weights = "imagenet": the weights of {name} could not be downloaded ({reason}); '
-        f"{_REMEDY}, {also}"
+        f'model.weights = "imagenet": the weights of {name} could not be downloaded '
+        f"({_reason(error)}); {_REMEDY}, {also}"
     )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
