@@ -76,7 +76,7 @@ def test_restoring_copies():
 
 @pytest.mark.parametrize("other", [Bank(4, 2), Bank(3, 5)])
 def test_another_size_is_an_error(other):
-    with pytest.raises(CheckpointError, match="keep bank.size and model.embedding"):
+    with pytest.raises(CheckpointError, match=r"keep bank\.size and model\.embedding"):
         Bank(3, 2).load_state_dict(other.state_dict())
 
 

@@ -1,0 +1,139 @@
+"""What every method must satisfy; a new one joins by being registered."""
+
+import pytest
+import torch
+
+from retdm.bank import LabelSets
+from retdm.config import Config, parse
+from retdm.data.batch import Batch
+from retdm.errors import ConfigError
+from retdm.methods import METHODS, StepContext, build_method
+
+LABELS = 4
+TABLE = {
+    "data": {"image_size": 32},
+    "model": {"backbone": "squeezenet1_1", "weights": "none", "embedding": 8},
+}
+
+
+def config(**more):
+    return parse(Config, TABLE | more, source="test")
+
+
+@pytest.fixture(params=METHODS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def model(name):
+    return build_method(config(method=name), LABELS)
+
+
+def batch(rows=4):
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (rows, 3, 32, 32), dtype=torch.uint8, generator=rng)
+    targets = torch.eye(LABELS, dtype=torch.bool).repeat(2, 1)[:rows]
+    return Batch(images, targets, torch.arange(rows), torch.ones(rows, dtype=torch.bool), rows)
+
+
+def context(losses):
+    sets = LabelSets(torch.eye(LABELS, dtype=torch.bool).repeat(2, 1))
+    return StepContext(losses, None, False, sets, seed=0, step=0)
+
+
+def test_its_losses_reach_all_its_parts(model):
+    model(batch(), context(model.losses)).total.backward()
+    assert frozenset().union(*model.reach.values()) == set(model.parts)
+    for part in model.parts.values():
+        assert all(p.grad is not None for p in part.parameters())
+
+
+def test_each_loss_trains_the_parts_it_says(model):
+    for loss, parts in model.reach.items():
+        model.zero_grad()
+        model(batch(), context(frozenset({loss}))).total.backward()
+        trained = {
+            name
+            for name, part in model.parts.items()
+            if any(p.grad is not None for p in part.parameters())
+        }
+        assert trained == parts
+
+
+def test_every_parameter_is_in_one_part(model):
+    in_parts = [id(p) for part in model.parts.values() for p in part.parameters()]
+    assert sorted(in_parts) == sorted(id(p) for p in model.parameters())
+
+
+def test_parts_are_detached_scalars_with_a_total(model):
+    output = model(batch(), context(model.losses))
+    assert "total" in output.parts
+    assert output.total.shape == ()
+    assert output.total.item() == pytest.approx(output.parts["total"].item())
+    for value in output.parts.values():
+        assert value.shape == ()
+        assert not value.requires_grad
+
+
+def test_scores_are_probabilities_and_leave_the_modes_alone(model):
+    model.parts["image"].eval()
+    model.parts["classifier"].train()
+    modes = [part.training for part in model.modules()]
+    scores = model.scores(batch().images)
+    assert scores.shape == (4, LABELS)
+    assert scores.dtype == torch.float32
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert not scores.requires_grad
+    assert [part.training for part in model.modules()] == modes
+
+
+def test_scores_do_not_depend_on_the_rest_of_the_batch(model):
+    images = batch().images
+    torch.testing.assert_close(model.scores(images)[1:2], model.scores(images[1:2]))
+
+
+def test_weights_are_a_function_of_the_seed(name):
+    torch.manual_seed(1)
+    one = build_method(config(method=name), LABELS).state_dict()
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.rand(1) == after  # nobody else's random numbers moved
+    two = build_method(config(method=name), LABELS).state_dict()
+    other = build_method(config(method=name, seed=7), LABELS).state_dict()
+    torch.testing.assert_close(one, two, rtol=0, atol=0)
+    assert not torch.equal(one["parts.classifier.weight"], other["parts.classifier.weight"])
+
+
+def test_survives_a_checkpoint(name, model):
+    other = build_method(config(method=name, seed=9), LABELS)
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other.scores(batch().images), model.scores(batch().images))
+
+
+def test_reading_is_text(model):
+    assert model.reading
+    assert all(isinstance(value, str) and value for value in model.reading.values())
+
+
+@pytest.mark.parametrize(
+    "method, message",
+    [("retmd", "'retmd' is not known; did you mean retdm"), ("zzz", "known: retdm, retdm-one")],
+)
+def test_an_unknown_method_is_an_error(method, message):
+    with pytest.raises(ConfigError, match=message):
+        build_method(config(method=method), LABELS)
+
+
+def test_a_stage_that_trains_an_unreached_part_is_an_error():
+    stages = {"1": {"train": ["image", "classifier", "label"], "losses": ["bce"]}}
+    with pytest.raises(ConfigError, match=r"stages\.1\.train has 'label', .* add metric or rec"):
+        build_method(config(method="retdm", stages=stages), LABELS)
+
+
+def test_bce_passes_over_parts_it_does_not_have():
+    stages = {"1": {"train": ["image", "classifier", "label"], "losses": ["bce"]}}
+    assert set(build_method(config(method="bce", stages=stages), LABELS).parts) == {
+        "image",
+        "classifier",
+    }

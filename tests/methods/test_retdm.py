@@ -1,0 +1,241 @@
+"""The objective against loops over anchors, and what each setting does to it."""
+
+import pytest
+import torch
+from torch import nn
+
+from retdm.bank import Bank, LabelSets, draw_columns, nearest_label_sets
+from retdm.config import Config, parse
+from retdm.data.batch import Batch
+from retdm.losses import pair_distance, way
+from retdm.methods import StepContext
+from retdm.methods.retdm import Retdm
+
+LABELS, WIDTH, SAMPLES = 5, 6, 30
+ALL = frozenset({"bce", "metric", "reconstruction"})
+
+
+class Pixels(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(12, WIDTH)
+
+    def forward(self, images):
+        return self.linear(images.flatten(1).to(self.linear.weight.dtype) / 255)
+
+
+def table():
+    return torch.rand(SAMPLES, LABELS, generator=torch.Generator().manual_seed(3)) < 0.4
+
+
+def method(*, two_way=True, dtype=torch.float64, **loss):
+    torch.manual_seed(0)
+    settings = {"model": {"embedding": WIDTH}, "loss": {"k": 3, **loss}}
+    return Retdm(parse(Config, settings, source="t"), Pixels(), LABELS, two_way=two_way).to(dtype)
+
+
+def batch(rows=8, invalid=2):
+    indices = torch.arange(rows) * 3 % SAMPLES
+    images = torch.randint(
+        0, 256, (rows, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)
+    )
+    valid = torch.arange(rows) < rows - invalid
+    return Batch(images, table()[indices], indices, valid, rows - invalid)
+
+
+def filled_bank(dtype=torch.float64):
+    bank = Bank(10, WIDTH, dtype=dtype)
+    rng = torch.Generator().manual_seed(5)
+    bank.push(
+        torch.randn(7, WIDTH, generator=rng, dtype=dtype),
+        LabelSets(table()).set_id[torch.arange(20, 27)],
+        step=0,
+    )
+    return bank
+
+
+def context(losses=ALL, bank=None, use_bank=True, step=4):
+    return StepContext(losses, bank, use_bank, LabelSets(table()), seed=1, step=step)
+
+
+def slow_parts(model, data, given):
+    """Every part of the loss, one anchor and one neighbour at a time."""
+    settings, sets = model.settings, given.label_sets
+    f, g = model.embed(data.images), model._label(data.targets)
+    columns, column_sets = list(f), sets.set_id[data.indices].where(data.valid, -1).tolist()
+    if given.bank is not None and given.use_bank and settings.neighbours != "batch":
+        view = given.bank.view(given.step)
+        columns += list(view.embeddings)
+        column_sets += view.set_ids.tolist()
+    present = torch.tensor([s in column_sets for s in range(len(sets))])
+    near, mask = nearest_label_sets(
+        sets.set_id[data.indices],
+        sets,
+        None if settings.neighbours == "exact" else present,
+        k=settings.k,
+        seed=given.seed,
+        step=given.step,
+    )
+    drawn, found = draw_columns(
+        near, mask, torch.tensor(column_sets), data.indices, seed=given.seed, step=given.step
+    )
+    parts = dict.fromkeys(["bce", "way1", "way2", "reconstruction", "violations"], 0.0)
+    for i in data.valid.nonzero()[:, 0].tolist():
+        own = pair_distance(f[i], g[i], settings)[None]
+        to_sets = [
+            pair_distance(f[i], model._label(sets.targets[s]), settings)
+            for s, real in zip(near[i], mask[i], strict=True)
+            if real
+        ]
+        to_images = [
+            pair_distance(columns[c], g[i], settings)
+            for c, real in zip(drawn[i].tolist(), found[i], strict=True)
+            if real
+        ]
+        ways = []
+        for distances in (to_sets, to_images):
+            other = torch.stack(distances)[None] if distances else own.new_zeros(1, 0)
+            ways.append(way(own, other, torch.ones_like(other, dtype=torch.bool), settings))
+        y = data.targets[i].double()
+        p = model.parts["classifier"](f[i]).sigmoid()
+        each = -(y * p.log() + (1 - y) * (1 - p).log())
+        parts["bce"] += each.mean() if settings.bce_reduction == "mean" else each.sum()
+        parts["way1"] += ways[0].loss[0]
+        parts["way2"] += ways[1].loss[0]
+        parts["violations"] += (ways[0].violations[0] + ways[1].violations[0]) / 2
+        parts["reconstruction"] += (model.parts["reconstruction"](g[i]) - y).square().mean()
+    parts = {name: value / data.global_size for name, value in parts.items()}
+    parts["metric"] = parts["way1"] + settings.gamma * parts["way2"]
+    parts["total"] = (
+        parts["bce"]
+        + settings.lambda1 * parts["metric"]
+        + settings.lambda2 * parts["reconstruction"]
+    )
+    return parts
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {},
+        {"score": "unit_sq_tau", "penalty": "nll", "lambda1": 1.0, "gamma": 0.3},
+        {"neighbours": "batch", "bce_reduction": "sum", "lambda2": 2.0},
+        {"neighbours": "exact", "penalty": "nll_weighted"},
+    ],
+    ids=["default", "unit", "batch", "exact"],
+)
+@pytest.mark.parametrize("bank", ["none", "unused", "used"])
+def test_parts_and_gradient_match_the_loops(loss, bank):
+    model, data = method(**loss), batch()
+    given = context(bank=None if bank == "none" else filled_bank(), use_bank=bank == "used")
+    output = model(data, given)
+    expected = slow_parts(model, data, given)
+    for name, value in expected.items():
+        torch.testing.assert_close(output.parts[name], value.detach(), msg=name)
+    found = torch.autograd.grad(output.total, list(model.parameters()))
+    slow = torch.autograd.grad(expected["total"], list(model.parameters()))
+    torch.testing.assert_close(found, slow)
+
+
+def test_the_bank_matters_only_where_it_is_used():
+    value = lambda **more: method().forward(batch(), context(**more)).parts["total"]
+    assert value(bank=filled_bank()) != value()
+    assert value(bank=filled_bank(), use_bank=False) == value()
+    assert value(bank=Bank(10, WIDTH)) == value()
+    assert value(bank=Bank(0, WIDTH)) == value()
+
+
+def test_rows_for_the_bank_are_the_valid_ones():
+    model, data = method(), batch()
+    embeddings, set_ids = model(data, context()).rows
+    assert not embeddings.requires_grad
+    torch.testing.assert_close(embeddings, model.embed(data.images)[:6].detach())
+    assert set_ids.tolist() == LabelSets(table()).set_id[data.indices[:6]].tolist()
+
+
+def test_padding_counts_for_nothing_but_itself():
+    model, padded = method(), batch(rows=8, invalid=2)
+    whole = Batch(padded.images[:6], padded.targets[:6], padded.indices[:6], padded.valid[:6], 6)
+    one, two = model(padded, context()), model(whole, context())
+    torch.testing.assert_close(one.parts, two.parts)
+    torch.testing.assert_close(one.rows, two.rows)
+
+
+@pytest.mark.parametrize(
+    "losses, names",
+    [
+        ({"bce"}, {"bce", "total"}),
+        ({"reconstruction"}, {"reconstruction", "total"}),
+        ({"metric"}, {"metric", "way1", "way2", "violations", "neighbours", "total"}),
+    ],
+)
+def test_only_the_stages_losses_count(losses, names):
+    output = method()(batch(), context(losses=frozenset(losses)))
+    assert set(output.parts) == names
+    assert (output.rows is not None) == ("metric" in losses)
+
+
+def test_one_way_is_the_first_way():
+    both = method()(batch(), context(bank=filled_bank()))
+    one = method(two_way=False)(batch(), context(bank=filled_bank()))
+    assert "way2" not in one.parts
+    assert one.parts["metric"] == both.parts["way1"]
+    assert one.rows is not None
+
+
+def test_zero_weights_leave_bce_but_a_gradient_everywhere():
+    model = method(lambda1=0.0, lambda2=0.0)
+    output = model(batch(), context())
+    assert output.parts["total"] == output.parts["bce"]
+    output.total.backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert all((p.grad == 0).all() for p in model.parts["label"].parameters())
+
+
+def test_a_batch_of_one_label_set_has_no_metric_loss_and_no_nan():
+    data = batch()
+    same = Batch(data.images, data.targets, torch.zeros(8, dtype=torch.int64), data.valid, 6)
+    model = method()
+    output = model(same, context())
+    output.total.backward()
+    assert output.parts["metric"] == output.parts["neighbours"] == 0
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_frozen_parts_get_no_gradient_and_no_graph():
+    model = method()
+    for part in ("image", "classifier"):
+        model.parts[part].eval().requires_grad_(False)
+    assert not model.embed(batch().images).requires_grad
+    model(batch(), context(bank=filled_bank())).total.backward()
+    assert all(p.grad is None for p in model.parts["image"].parameters())
+    assert all(p.grad is not None for p in model.parts["label"].parameters())
+
+
+def test_steps_draw_other_neighbours_and_the_same_step_the_same():
+    value = lambda step: method().forward(batch(), context(step=step)).parts["way2"]
+    assert value(1) == value(1)
+    assert len({float(value(step)) for step in range(6)}) > 1
+
+
+def test_a_bfloat16_region_computes_distances_in_float32():
+    model = method(dtype=torch.float32)
+    plain = model(batch(), context(bank=filled_bank(torch.float32)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.parts["image"](batch().images).dtype == torch.bfloat16
+        assert model.embed(batch().images).dtype == torch.float32
+        output = model(batch(), context(bank=filled_bank(torch.float32)))
+    assert output.total.dtype == torch.float32
+    assert output.rows[0].dtype == torch.float32
+    output.total.backward()
+    # Only the image net's own rounding is left, 2^-8 of its values.
+    torch.testing.assert_close(output.parts, plain.parts, rtol=0.02, atol=0.02)
+
+
+def test_reading_names_every_choice():
+    reading = method(score="unit_sq_tau", penalty="nll_plus_hinge_margin").reading
+    assert reading["score"] == "unit_sq_tau, tau 0.5"
+    assert reading["penalty"] == "nll_plus_hinge_margin, margin 1, sum over neighbours"
+    assert reading["ways"] == "two"
+    assert "candidates=memory" in reading["neighbours"]
+    assert "gamma" not in method(two_way=False).reading
