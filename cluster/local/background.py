@@ -49,7 +49,8 @@ def spawn(
         LocalServiceError: If the program cannot be executed.
     """
     if tied:
-        command = [sys.executable, "-IS", str(Path(__file__).with_name("tied.py")), *command]
+        tie = [sys.executable, "-IS", str(Path(__file__).with_name("tied.py")), str(os.getpid())]
+        command = [*tie, *command]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),

@@ -106,6 +106,13 @@ def _steps(folder: Path, arguments: argparse.Namespace) -> int:
             "retdm.shard",
             *("build", str(ROOT / "shards/synthetic.toml")),
             *("--source", str(photos), "--out", shards),
+            *("--set", f"options.images={arguments.images}"),
+            *(
+                "--set",
+                f"options.seed={arguments.seed}",
+                "--set",
+                f"options.size={arguments.size}",
+            ),
             env=env,
         )
     with steps.step("Waiting for the Ray head"):
@@ -164,9 +171,7 @@ def _report(
     client: Mapping[str, str],
     arguments: argparse.Namespace,
 ) -> int:
-    from retdm.evaluation import metric_table
-
-    print(f"\n{metric_table(result['metrics'])}\n")
+    print()
     print(steps.table())
     mean_ap = result["metrics"]["test"]["mAP"]
     baseline = result["baseline"]["label_frequency_mAP"]

@@ -1,7 +1,8 @@
 """Becomes another program, which the kernel asks to end when the process that started it ends.
 
-Usage: `python tied.py PROGRAM ARGUMENT...`. Linux keeps the wish (PR_SET_PDEATHSIG) over `exec`,
-so a server that was started this way does not outlive a demo or test run that was killed.
+Usage: `python tied.py PARENT_PID PROGRAM ARGUMENT...`. Linux keeps the wish (PR_SET_PDEATHSIG)
+over `exec`, so a server that was started this way does not outlive a demo or test run that was
+killed.
 """
 
 import ctypes
@@ -14,10 +15,10 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Make the wish, then replace this process by the program."""
-    parent = os.getppid()
+    parent, *command = sys.argv[1:]
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == parent:  # else it ended before the wish was made
-        os.execv(sys.argv[1], sys.argv[1:])
+    if os.getppid() == int(parent):  # else it ended before the wish was made
+        os.execv(command[0], command)
 
 
 if __name__ == "__main__":
