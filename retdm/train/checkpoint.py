@@ -22,16 +22,16 @@ STATE = "state.pt"
 
 @dataclass(frozen=True)
 class Position:
-    """Where training goes on: the first step that has not been taken."""
+    """How far training has come: the first step that has not been taken."""
 
-    stage: int
-    """Index into the planned stages; equal to their number when training is done."""
-    epoch: int
-    """Epoch of the stage, from 0."""
-    next_batch: int
-    step: int
+    stage: str = ""
+    """Name of the stage; "" before the first one."""
+    epoch: int = 0
+    """Epochs of the stage that are done."""
+    next_batch: int = 0
+    step: int = 0
     """Optimizer steps taken since the start of the run."""
-    seen_epochs: int
+    seen_epochs: int = 0
     """Epochs of all stages so far; the plan's epoch number, so no order comes twice."""
 
 

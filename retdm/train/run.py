@@ -70,12 +70,15 @@ def train(config: Config, session: Session, store: Store) -> Run:
     device = session.device
     method = build_method(config, labels=len(train_data.label_space)).to(device)
     stages = plan_stages(config, method)
+    if device.type == "cuda" and comm.world_size() > 1:
+        # Statistics of the global batch; the CPU has no such layer and averages once an epoch.
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
     label_sets = LabelSets(torch.from_numpy(train_data.table.targets)).to(device)
     bank = None
     if config.bank.size and any("metric" in stage.losses for stage in stages):
-        bank = Bank(
-            config.bank.size, config.model.embedding, device=device, max_age=config.bank.max_age
-        )
+        # More rows than photos would only be older copies of the same photos.
+        rows = min(config.bank.size, len(train_data))
+        bank = Bank(rows, config.model.embedding, device=device, max_age=config.bank.max_age)
     run = Run(
         config=config,
         session=session,
@@ -102,9 +105,13 @@ def train(config: Config, session: Session, store: Store) -> Run:
         publish(store, run.history)
         run.logbook = Logbook(store, from_step=position.step)
     try:
-        while position.stage < len(stages):
-            position = _stage(run, position, optimizer_state)
-            optimizer_state = {}
+        for stage in stages:
+            if stage.name < position.stage:
+                continue
+            if stage.name > position.stage:
+                position = replace(position, stage=stage.name, epoch=0, next_batch=0)
+                optimizer_state = {}
+            position = _stage(run, stage, position, optimizer_state)
     finally:
         run.loader.close()
         if run.logbook:
@@ -116,7 +123,7 @@ def _restore(run: Run) -> tuple[Position, dict[str, Any]]:
     """Load the session's checkpoint, if any, into the run."""
     with run.session.restore() as folder:
         if folder is None:
-            return Position(0, 0, 0, 0, 0), {}
+            return Position(), {}
         state = checkpoint.load(folder, map_location=run.session.device)
     checkpoint.check_labels(
         state.label_space,
@@ -134,9 +141,11 @@ def _restore(run: Run) -> tuple[Position, dict[str, Any]]:
     return state.position, state.optimizer
 
 
-def _stage(run: Run, position: Position, optimizer_state: dict[str, Any]) -> Position:
-    """Train the stage at `position` to its end and return the start of the next."""
-    stage, config = run.stages[position.stage], run.config
+def _stage(
+    run: Run, stage: Stage, position: Position, optimizer_state: dict[str, Any]
+) -> Position:
+    """Train the stage from `position` to its end."""
+    config = run.config
     optimizer = StageOptimizer(enter(stage, run.method), config.optimizer, stage.lr)
     if optimizer_state:
         optimizer.load_state_dict(optimizer_state)
@@ -166,7 +175,7 @@ def _stage(run: Run, position: Position, optimizer_state: dict[str, Any]) -> Pos
             seen_epochs=position.seen_epochs + 1,
         )
         _end_epoch(run, stage, position, optimizer, summary)
-    return replace(position, stage=position.stage + 1, epoch=0)
+    return position
 
 
 def _step_logger(run: Run, stage: Stage, epoch: int) -> Callable[[int, dict[str, float]], None]:
@@ -202,7 +211,7 @@ def _end_epoch(
         "step": position.step,
         "checkpoint": name,
         "lr": lr,
-        "rank_score": rank_score(position.stage, validation[metric]),
+        "rank_score": rank_score(list(run.config.stages).index(stage.name), validation[metric]),
         "images_per_s": summary.images / summary.seconds,
         "wait_share": summary.wait_seconds / summary.seconds,
         **{f"train/{part}": value for part, value in summary.means.items()},
@@ -243,16 +252,12 @@ def _validate(run: Run, stage: Stage) -> dict[str, float]:
 
 
 def _save(run: Run, position: Position, optimizer: StageOptimizer) -> Path:
-    """Write this rank's checkpoint; a stage that is done is continued at the next one."""
-    stage = run.stages[position.stage]
-    ended = position.epoch >= stage.epochs
-    at = replace(position, stage=position.stage + 1, epoch=0) if ended else position
     return checkpoint.save(
         TrainingState(
             model=run.method.state_dict(),
-            optimizer={} if ended else optimizer.state_dict(),
+            optimizer=optimizer.state_dict(),
             bank=run.bank.state_dict() if run.bank is not None else {},
-            position=at,
+            position=position,
             history=run.history,
             config=run.config.model_dump(mode="json"),
             labels=run.train_data.label_space.names,

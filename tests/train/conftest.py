@@ -40,12 +40,13 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "shards")
 
 
+def settings(url: str, *overrides: str) -> Config:
+    """Settings of a run on the shard set at `url`."""
+    table = apply_overrides({}, [f"data.url={url}", *SMALL, *overrides])
+    return parse(Config, table, source="test")
+
+
 @pytest.fixture
 def small(shards: str):
     """`small("seed=1", ...)`: settings of a run on `shards`."""
-
-    def make(*overrides: str) -> Config:
-        table = apply_overrides({}, [f"data.url={shards}", *SMALL, *overrides])
-        return parse(Config, table, source="test")
-
-    return make
+    return lambda *overrides: settings(shards, *overrides)

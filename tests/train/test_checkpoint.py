@@ -24,7 +24,7 @@ def _state():
         model={"w": torch.arange(3.0)},
         optimizer={},
         bank={"written": 2},
-        position=Position(stage=1, epoch=0, next_batch=0, step=7, seen_epochs=2),
+        position=Position(stage="2", epoch=0, next_batch=0, step=7, seen_epochs=2),
         history=[{"stage": "1", "val/mAP": 0.5}],
         config={"seed": 0},
         labels=("a", "b"),

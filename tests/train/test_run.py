@@ -11,8 +11,10 @@ from retdm.train import checkpoint
 from retdm.train.result import conclude
 from retdm.train.run import train
 from retdm.train.session import LocalSession
+from tests.train.conftest import settings
 
 pytestmark = pytest.mark.slow
+WHOLE = ("stages.1.epochs=2", "run.deterministic=true")
 
 
 class Interrupted(Exception):
@@ -53,13 +55,9 @@ def _equal(first, second):
 
 @pytest.fixture(scope="module")
 def finished(shards, tmp_path_factory):
-    """A finished RETDM run: its folder, live objects and result."""
-    from retdm.config import Config, apply_overrides, parse
-    from tests.train.conftest import SMALL
-
-    config = parse(Config, apply_overrides({}, [f"data.url={shards}", *SMALL]), source="test")
+    """A finished, unbroken RETDM run: its folder, live objects and result."""
     root = tmp_path_factory.mktemp("finished")
-    run = _train(config, root)
+    run = _train(settings(shards, *WHOLE), root)
     return root, run, conclude(run)
 
 
@@ -76,7 +74,7 @@ def test_stage_1_leaves_the_label_parts_untouched(finished, small):
 
 def test_stage_2_leaves_image_net_and_classifier_bit_identical(finished):
     root, _, _ = finished
-    before, after = _weights(root, "stage1-epoch001"), _weights(root, "stage2-epoch001")
+    before, after = _weights(root, "stage1-epoch002"), _weights(root, "stage2-epoch001")
     _equal(_part(before, "image", "classifier"), _part(after, "image", "classifier"))
     for part in ("label", "reconstruction"):
         moved = _part(after, part)
@@ -109,19 +107,17 @@ def test_the_log_names_every_loss_part(finished):
     lines = [json.loads(line) for line in (root / "log.jsonl").read_text().splitlines()]
     last = [line for line in lines if line["kind"] == "step"][-1]
     assert {"bce", "metric", "way1", "way2", "reconstruction", "total"} <= last.keys()
-    assert [line["stage"] for line in lines if line["kind"] == "epoch"] == ["1", "2", "3"]
+    assert [line["stage"] for line in lines if line["kind"] == "epoch"] == ["1", "1", "2", "3"]
     assert list((root / "tensorboard").iterdir())
 
 
 @pytest.mark.parametrize("reports", [1, 2, 4])
-def test_a_run_cut_short_ends_where_the_unbroken_run_ends(small, tmp_path, reports):
-    config = small("stages.1.epochs=2", "run.deterministic=true")
-    _train(config, tmp_path / "whole")
-    cut = tmp_path / "cut"
+def test_a_run_cut_short_ends_where_the_unbroken_run_ends(finished, small, tmp_path, reports):
+    config, cut = small(*WHOLE), tmp_path / "cut"
     with pytest.raises(Interrupted):
         _train(config, cut, Fragile(cut, reports))
     _train(config, cut)
-    whole = checkpoint.load(tmp_path / "whole" / "stage3-epoch001")
+    whole = checkpoint.load(finished[0] / "stage3-epoch001")
     resumed = checkpoint.load(cut / "stage3-epoch001")
     _equal(whole.model, resumed.model)
     assert whole.position == resumed.position
@@ -135,6 +131,13 @@ def test_a_run_cut_short_ends_where_the_unbroken_run_ends(small, tmp_path, repor
         }
     steps = [json.loads(line)["step"] for line in (cut / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
+
+
+def test_a_finished_run_can_be_given_more_epochs(small, tmp_path):
+    short = _train(small("method=bce"), tmp_path).history
+    longer = _train(small("method=bce", "stages.3.epochs=2"), tmp_path).history
+    assert longer[:2] == short
+    assert [entry["checkpoint"] for entry in longer[2:]] == ["stage3-epoch002"]
 
 
 def test_bce_skips_the_stage_in_which_it_has_nothing_to_train(small, tmp_path):

@@ -1,0 +1,125 @@
+"""The command line of jobs/train.py: what it refuses before any worker starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retdm.config import load_config
+from retdm.errors import CheckpointError, ConfigError
+from retdm.labels import LabelSpace
+from retdm.onray.launch import Workers, prepare
+from retdm.storage import open_store
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "jobs/recipes").glob("*.toml"))
+
+
+def _train(*arguments, cwd):
+    command = [sys.executable, str(ROOT / "jobs/train.py"), *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no.toml"], "error: no.toml: no such file"),
+        ([str(RECIPES[0])], "error: data.url is empty; name the shard set"),
+        (
+            [str(RECIPES[0]), "--set", "bank.sise=3"],
+            "unknown setting bank.sise; did you mean bank.size?",
+        ),
+        (
+            [str(RECIPES[0]), "--set", "data.url=nowhere"],
+            "no manifest.json, so there is no finished shard set here",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, message):
+    done = _train(*arguments, "--storage", str(tmp_path / "runs"), cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_passes_a_dry_run(tmp_path, recipe):
+    done = _train(str(recipe), "--workers", "8", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "data: NOT CHECKED",
+        "stage 1: trains image, classifier on bce",
+        "reading: score",
+    ):
+        assert line in done.stdout
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_opens_with_command_hardware_hours_and_numbers(recipe):
+    head = recipe.read_text().partition("\n\n")[0]
+    for word in ("# Run:", "# Takes:", "# Expect:"):
+        assert word in head
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("2", 2), ("1:4", (1, 4)), ("3:3", 3)], ids=["fixed", "range", "same"]
+)
+def test_workers_are_a_number_or_a_range(text, expected):
+    assert Workers.parse(text).for_ray == expected
+
+
+@pytest.mark.parametrize("text", ["0", "x", "4:1", ":2", "1:", "-1"])
+def test_other_workers_are_refused(text):
+    with pytest.raises(ConfigError, match="--workers"):
+        Workers.parse(text)
+
+
+SPACE = LabelSpace(("a", "b"))
+
+
+def _prepare(folder, resume="auto", *, overrides=(), labels=SPACE, digest="d" * 64):
+    config = load_config(ROOT / "jobs/recipes/demo.toml", overrides)
+    return prepare(open_store(str(folder)), config, labels, digest, resume)
+
+
+def test_a_fresh_run_is_recorded(tmp_path):
+    assert _prepare(tmp_path) is False
+    assert (tmp_path / "run.json").exists()
+    assert _prepare(tmp_path, "must") is False
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"resume": "never"}, "a run of this name exists; choose another --run-name"),
+        ({"overrides": ["loss.k=7"]}, r"other settings \(loss\.k: 5 -> 7\)"),
+        ({"digest": "e" * 64}, r"shard set: dddddddddddd -> eeeeeeeeeeee"),
+        (
+            {"labels": LabelSpace(("a", "c"))},
+            r"made for 2 labels, .* has 2 \(missing: b; extra: c",
+        ),
+    ],
+)
+def test_another_run_of_the_same_name_is_refused(tmp_path, keywords, message):
+    _prepare(tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        _prepare(tmp_path, **keywords)
+
+
+def test_must_resume_needs_something_to_resume(tmp_path):
+    with pytest.raises(CheckpointError, match="no run of this name to resume; check --storage"):
+        _prepare(tmp_path, "must")
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_a_finished_run_is_not_trained_again_unless_it_gets_more_epochs(tmp_path):
+    _prepare(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    assert _prepare(tmp_path) is True
+    assert _prepare(tmp_path, overrides=["stages.3.epochs=9"]) is False
