@@ -194,7 +194,9 @@ def test_killed_build_has_no_manifest_and_can_be_run_again(source, tmp_path):
     )
     arguments = ["build", str(source / "spec.toml"), "--source", str(source), "--out", str(out)]
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", program, *arguments],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     try:
         deadline = time.monotonic() + 60
