@@ -68,7 +68,9 @@ class NodeCache:
                 return None
             try:
                 _download(store, shard, part)
-                os.replace(part, path)
+                # Under the lock, lest a scan of the folder sees both names or neither.
+                with self._locked("room"):
+                    os.replace(part, path)
             finally:
                 part.unlink(missing_ok=True)
         return path
@@ -79,7 +81,8 @@ class NodeCache:
 
     def used_bytes(self) -> int:
         """Bytes of all shards, those on their way included."""
-        shards, parts = self._entries()
+        with self._locked("room"):
+            shards, parts = self._entries()
         return sum(size for _, size, _ in shards) + sum(size for _, size in parts)
 
     def _path(self, shard: ShardInfo) -> Path:

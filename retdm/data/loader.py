@@ -9,22 +9,21 @@ depends neither on the number of loader processes nor on the number of workers.
 import multiprocessing
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from retdm.config import DataSettings
 from retdm.data.ahead import ReadAhead
 from retdm.data.batch import Batch
 from retdm.data.decode import Decoder
-from retdm.data.plan import Part, Rows, epoch_order, num_batches, rank_part
+from retdm.data.maker import BatchMaker, BatchRequest, Failure, Made
+from retdm.data.plan import Rows, epoch_order, num_batches, rank_part
 from retdm.data.source import SampleReader
 from retdm.data.split import SplitData, open_split
-from retdm.errors import RetdmError
 
 __all__ = ["EvaluationLoader", "SplitData", "TrainingLoader", "open_split"]
 
@@ -33,73 +32,17 @@ _MIN_TRAINING_ROWS = 2
 _PREFETCH = 2
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """One batch to be made by a loader process."""
-
-    part: Part
-    targets: np.ndarray[Any, np.dtype[np.bool_]]
-    crop: tuple[int, int] | None
-    """Seed and epoch of the training crops; None for the evaluation's centre crop."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """A deliberate error on its way back; raising it over there would bury its message."""
-
-    error: RetdmError
-
-
-class _BatchMaker(Dataset[Batch | _Failure]):
-    """What runs in a loader process: reads and decodes the images of one request."""
-
-    def __init__(self, reader: SampleReader, decoder: Decoder) -> None:
-        self._reader = reader
-        self._decoder = decoder
-
-    def __getitem__(self, request: _Request) -> Batch | _Failure:
-        try:
-            return self._make(request)
-        except RetdmError as error:
-            return _Failure(error)
-
-    def _make(self, request: _Request) -> Batch:
-        rows, size = request.part.rows, self._decoder.size
-        images = np.empty((len(rows), 3, size, size), dtype=np.uint8)
-        # Rows that only fill up repeat others, so each image is read and decoded once.
-        distinct, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
-        contents = self._reader.read_many(distinct.tolist())
-        for row, at, content in zip(distinct.tolist(), first, contents, strict=True):
-            crop = (
-                self._decoder.centre_crop()
-                if request.crop is None
-                else self._decoder.training_crop(
-                    seed=request.crop[0], epoch=request.crop[1], row=row
-                )
-            )
-            self._decoder.decode(content, crop, into=images[at], where=self._reader.where(row))
-        for at in np.flatnonzero(first[inverse] != np.arange(len(rows))):
-            images[at] = images[first[inverse[at]]]
-        return Batch(
-            images=torch.from_numpy(images),
-            targets=torch.from_numpy(request.targets),
-            indices=torch.from_numpy(rows),
-            valid=torch.from_numpy(request.part.valid),
-            global_size=request.part.global_size,
-        )
-
-
-class _Requests(Sampler[_Request]):
+class _Requests(Sampler[BatchRequest]):
     """The requests of the coming epoch; the DataLoader asks for a new iterator each epoch."""
 
     def __init__(self) -> None:
-        self.coming: Iterator[_Request] = iter(())
+        self.coming: Iterator[BatchRequest] = iter(())
 
-    def __iter__(self) -> Iterator[_Request]:
+    def __iter__(self) -> Iterator[BatchRequest]:
         return self.coming
 
 
-def _as_is(item: Batch | _Failure) -> Batch | _Failure:
+def _as_is(item: Made) -> Made:
     return item
 
 
@@ -145,9 +88,7 @@ class _Loader:
                 "multiprocessing_context": _forkserver(),
                 "worker_init_fn": partial(_adopt, _aws_settings()),
             }
-        self._batches: DataLoader[Batch | _Failure] = DataLoader(
-            _BatchMaker(self._reader, decoder), **common
-        )
+        self._batches: DataLoader[Made] = DataLoader(BatchMaker(self._reader, decoder), **common)
 
     def _run(self, order: Rows, start: int, crop: tuple[int, int] | None) -> Iterator[Batch]:
         count = num_batches(len(order), self.batch_size)
@@ -157,16 +98,16 @@ class _Loader:
         try:
             ahead.reached(self.batch_size * (self._in_flight + 1))
             for done, item in enumerate(self._batches, start=1):
-                if isinstance(item, _Failure):
+                if isinstance(item, Failure):
                     raise item.error
                 ahead.reached(self.batch_size * (done + self._in_flight + 1))
                 yield item
         finally:
             ahead.close()
 
-    def _request(self, order: Rows, batch: int, crop: tuple[int, int] | None) -> _Request:
+    def _request(self, order: Rows, batch: int, crop: tuple[int, int] | None) -> BatchRequest:
         part = rank_part(order, batch, batch_size=self.batch_size, **self._cut)
-        return _Request(part, self.data.table.targets[part.rows], crop)
+        return BatchRequest(part, self.data.table.targets[part.rows], crop)
 
     def close(self) -> None:
         """End the loader processes."""
@@ -272,7 +213,7 @@ class EvaluationLoader(_Loader):
             rank=rank,
             world_size=world_size,
             batch_size=batch_size,
-            window=2,  # a batch may straddle two shards
+            window=1,
             min_rows=1,
             pin_memory=pin_memory,
         )

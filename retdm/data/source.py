@@ -130,7 +130,8 @@ def _cache(data: SplitData, settings: DataSettings, window: int) -> NodeCache | 
     if settings.read == "ranges":
         return None
     largest = sorted((shard.bytes for shard in data.info.shards), reverse=True)
-    needed = sum(largest[: window + settings.read_ahead])
+    # Twice, because batches of two windows are in progress where one ends and the next begins.
+    needed = sum(largest[: 2 * window + settings.read_ahead])
     if needed > settings.cache_bytes:
         _log.warning(
             "%s, split %s: data.cache_bytes is %d, but %d bytes of shards are read at the same "

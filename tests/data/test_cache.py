@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,20 +168,25 @@ def _fetch_all(
     return good, most
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
 @pytest.mark.parametrize("room", [6, 3])
 def test_processes_share_one_download_and_hold_the_limit(
-    remote: Remote, tmp_path: Path, room: int
+    remote: Remote, tmp_path: Path, processes: ProcessPoolExecutor, room: int
 ) -> None:
     shards = [put(remote, n) for n in range(6)]
-    with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
-        calls = [
-            pool.submit(_fetch_all, remote, tmp_path / "cache", room * SIZE, shards, seed)
-            for seed in range(3)
-        ]
-        for call in calls:
-            good, most = call.result(timeout=120)
-            assert good
-            assert most <= room * SIZE
+    calls = [
+        processes.submit(_fetch_all, remote, tmp_path / "cache", room * SIZE, shards, seed)
+        for seed in range(3)
+    ]
+    for call in calls:
+        good, most = call.result(timeout=120)
+        assert good
+        assert most <= room * SIZE
     if room == 6:
         assert sorted(remote.downloads()) == [shard.name for shard in shards]
 

@@ -1,7 +1,7 @@
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retdm.data.index import Member, format_index, parse_index
@@ -14,6 +14,7 @@ MEMBER = st.builds(
 
 
 @given(st.lists(st.lists(MEMBER, min_size=1, max_size=3).map(tuple), max_size=5))
+@settings(deadline=None)
 def test_an_index_is_read_back_as_written(samples: list[tuple[Member, ...]]) -> None:
     assert parse_index(format_index(samples), name="x.idx") == samples
 

@@ -59,6 +59,7 @@ def test_resuming_gives_the_tail_of_the_unbroken_run(
 
 
 @given(st.integers(1, 40), st.sampled_from(WORLDS), st.sampled_from([0, 1, 2]))
+@settings(deadline=None)
 def test_parts_have_equal_rows_and_fill_up_from_the_same_batch(
     total: int, world: int, min_rows: int
 ) -> None:
@@ -84,6 +85,7 @@ def test_fill_up_rows_repeat_as_little_as_possible() -> None:
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 5))
+@settings(deadline=None)
 def test_a_window_reads_only_its_own_shards(sizes: list[int], window: int) -> None:
     order = order_of(sizes, window=window)
     shard = np.repeat(np.arange(len(sizes)), sizes)[order].tolist()

@@ -40,7 +40,7 @@ def folder(tiny_set: str, tmp_path: Path) -> Path:
 
 
 def reader_of(
-    data: SplitData, tmp_path: Path, *, window: int = 2, remote: bool = True, **settings: Any
+    data: SplitData, tmp_path: Path, *, window: int = 1, remote: bool = True, **settings: Any
 ) -> tuple[SampleReader, Remote]:
     store = Remote(Path(data.url))
     if remote:
