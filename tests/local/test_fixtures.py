@@ -26,12 +26,14 @@ def _vanish(rank):
     dist.barrier()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_form_a_group(ranks, world):
     total = sum(range(world)) + 10 * world
     assert ranks(world).run(_sum_of_ranks, 10) == [(r, world, total) for r in range(world)]
 
 
+@pytest.mark.slow
 def test_a_rank_that_fails_is_reported_and_the_next_call_works(ranks):
     with pytest.raises(ValueError, match="rank 1 gives up"):
         ranks(2).run(_fail_on_one)
