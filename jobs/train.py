@@ -9,9 +9,8 @@ from retdm.config import load_config
 from retdm.console import run
 from retdm.errors import ConfigError
 from retdm.evaluation import metric_table
-from retdm.onray.launch import Workers, run_on_ray
+from retdm.onray.workers import Workers
 from retdm.storage import join_url
-from retdm.train.dry_run import describe
 
 EXAMPLES = """examples:
   python jobs/train.py jobs/recipes/scene.toml --set data.url=s3://photos/scene --workers 2
@@ -57,13 +56,18 @@ def main() -> int:
     args = parser().parse_args()
     config = load_config(args.recipe, args.set)
     workers = Workers.parse(args.workers)
-    if args.dry_run:
-        print("\n".join(describe(config, workers=workers.high)))
-        return 0
-    if not config.data.url:
+    if not config.data.url and not args.dry_run:
         raise ConfigError(
             "data.url is empty; name the shard set, for example --set data.url=s3://photos/scene"
         )
+    # Torch and Ray take seconds to import, which a wrong setting need not wait for.
+    if args.dry_run:
+        from retdm.train.dry_run import describe
+
+        print("\n".join(describe(config, workers=workers.high)))
+        return 0
+    from retdm.onray.launch import run_on_ray
+
     name = args.run_name or f"{Path(args.recipe).stem}-{config.method}-s{config.seed}"
     storage = args.storage if "://" in args.storage else str(Path(args.storage).resolve())
     result = run_on_ray(config, storage=storage, name=name, workers=workers, resume=args.resume)

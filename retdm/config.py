@@ -47,7 +47,7 @@ class DataSettings(Settings):
     )
     cache_dir: str = Field(default="", description="Node-local cache; empty: under the temp dir")
     cache_bytes: int = Field(default=50 * 2**30, ge=0, description="Limit of the cache, bytes")
-    read_ahead: int = Field(default=4, ge=0, description="Shards fetched before they are needed")
+    read_ahead: int = Field(default=16, ge=0, description="Shards fetched before they are needed")
     loader_workers: int = Field(default=2, ge=0, description="Decoding processes per worker")
 
 

@@ -63,12 +63,13 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
 
     from retdm.data.split import open_split
     from retdm.train.checkpoint import check_labels
+    from retdm.train.history import checkpoint_name
     from retdm.train.result import load_checkpoint, load_method
     from retdm.train.scoring import score_split
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     store = open_store(args.run)
-    state = load_checkpoint(store, "best", device)
+    state = load_checkpoint(store, checkpoint_name(store, "best"), device)
     config, method = load_method(state, device)
     data = open_split(args.data or config.data.url, args.split)
     check_labels(state.label_space, data.label_space, what=store.url, data=data.url)

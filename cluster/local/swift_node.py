@@ -5,6 +5,7 @@ starts four times. Swift looks for memcached to remember accounts and buckets; a
 process can do that in its own memory, which saves a service and half the time of small requests.
 """
 
+import functools
 import importlib
 import sys
 import time
@@ -91,6 +92,10 @@ def main() -> int:
     """Run the server named by the first argument until it is ended."""
     kind, config = sys.argv[1:]
     sys.argv = [f"swift-{kind}-server", config, "-v"]
+    # Two servers started at the same moment would otherwise share a port, each getting a part
+    # of the other's requests; alone, the second cannot bind and is started on another port.
+    wsgi = importlib.import_module("swift.common.wsgi")
+    wsgi.listen = functools.partial(wsgi.listen, reuse_port=False)
     status = importlib.import_module(_MODULES[kind]).main()
     return int(status or 0)
 

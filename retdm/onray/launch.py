@@ -2,7 +2,6 @@
 
 import json
 import logging
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
@@ -13,9 +12,10 @@ import torch
 from retdm.config import Config
 from retdm.console import quiet_clients
 from retdm.data.manifest import load_manifest
-from retdm.errors import CheckpointError, ConfigError, RetdmError
+from retdm.errors import CheckpointError, RetdmError
 from retdm.labels import LabelSpace
 from retdm.onray.session import RaySession
+from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
 from retdm.train.checkpoint import changed_settings, check_labels
 from retdm.train.result import RESULT, conclude
@@ -24,34 +24,6 @@ from retdm.train.run import train
 log = logging.getLogger(__name__)
 RUN = "run.json"
 Resume = Literal["auto", "never", "must"]
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How many Ray Train workers: a fixed number, or a range that follows the cluster."""
-
-    low: int
-    high: int
-
-    @staticmethod
-    def parse(text: str) -> "Workers":
-        """Read "N" or "MIN:MAX".
-
-        Raises:
-            ConfigError: If it is neither, or not 1 <= MIN <= MAX.
-        """
-        low, colon, high = text.partition(":")
-        if not low.isdigit() or (colon and not high.isdigit()):
-            raise ConfigError(f"--workers {text!r}: give a number N or a range MIN:MAX")
-        workers = Workers(int(low), int(high or low))
-        if not 1 <= workers.low <= workers.high:
-            raise ConfigError(f"--workers {text!r}: need 1 <= MIN <= MAX")
-        return workers
-
-    @property
-    def for_ray(self) -> int | tuple[int, int]:
-        """As `ScalingConfig.num_workers` takes it."""
-        return self.low if self.low == self.high else (self.low, self.high)
 
 
 def run_on_ray(

@@ -19,7 +19,7 @@ class RaySession:
         return device
 
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None, name: str) -> None:
-        """Upload the checkpoint; a barrier over ranks.
+        """Upload the checkpoint; returns on each rank when that rank's upload is done.
 
         A checkpoint counts only once every rank has reported it, so a crash in between leaves
         the previous one as the latest.

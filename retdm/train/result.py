@@ -16,20 +16,20 @@ from retdm.methods import Method, build_method
 from retdm.storage import Store
 from retdm.train import checkpoint
 from retdm.train.checkpoint import TrainingState
-from retdm.train.history import checkpoint_name
+from retdm.train.history import best
 from retdm.train.run import Run
 from retdm.train.scoring import score_split
 
 RESULT = "result.json"
 
 
-def load_checkpoint(store: Store, which: str, device: torch.device) -> TrainingState:
-    """Fetch and read the run's "best" or "latest" checkpoint.
+def load_checkpoint(store: Store, name: str, device: torch.device) -> TrainingState:
+    """Fetch and read the run's checkpoint called `name`; see `checkpoint_name`.
 
     Raises:
-        CheckpointError: If the run has none, or it is damaged.
+        CheckpointError: If it is damaged.
+        NotFoundError: If the run has no such checkpoint.
     """
-    name = checkpoint_name(store, which)
     with tempfile.TemporaryDirectory(prefix="retdm-load-") as folder:
         store.download(f"{name}/{checkpoint.STATE}", Path(folder) / checkpoint.STATE)
         return checkpoint.load(Path(folder), map_location=device)
@@ -50,7 +50,10 @@ def conclude(run: Run) -> dict[str, Any]:
     The test split is read here for the first time: stages, learning rate and the choice of the
     checkpoint saw the validation split only.
     """
-    state = load_checkpoint(run.store, "best", run.session.device)
+    # The last report of rank 0 ends with its upload; other ranks do not wait for that there.
+    comm.barrier()
+    name = best(run.history)["checkpoint"]
+    state = load_checkpoint(run.store, name, run.session.device)
     run.method.load_state_dict(state.model)
     test = open_split(run.config.data.url, run.config.data.test_split)
     scores = score_split(run.method, test, run.config.data, run.session.device)
@@ -68,7 +71,7 @@ def conclude(run: Run) -> dict[str, Any]:
                 "test": evaluate(scores, targets, threshold=run.config.run.threshold),
             },
             "baseline": {"label_frequency_mAP": label_frequency_map(targets)},
-            "checkpoint": checkpoint_name(run.store, "best"),
+            "checkpoint": name,
             "history": run.history,
             "data": test.manifest.name,
             "data_digest": test.digest,
