@@ -94,7 +94,7 @@ def main() -> int:
     sys.argv = [f"swift-{kind}-server", config, "-v"]
     # Two servers started at the same moment would otherwise share a port, each getting a part
     # of the other's requests; alone, the second cannot bind and is started on another port.
-    wsgi = importlib.import_module("swift.common.wsgi")
+    wsgi: Any = importlib.import_module("swift.common.wsgi")
     wsgi.listen = functools.partial(wsgi.listen, reuse_port=False)
     status = importlib.import_module(_MODULES[kind]).main()
     return int(status or 0)

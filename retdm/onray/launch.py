@@ -74,8 +74,6 @@ def run_on_ray(
                 checkpoint_score_order="max",
             ),
             callbacks=[_StopOnUserError()],
-            # At INFO every rank prints each report in full.
-            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
     try:
@@ -142,6 +140,8 @@ def _worker(settings: dict[str, Any]) -> None:
     """What every Ray Train worker runs."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     quiet_clients()
+    # At INFO every rank prints each report with all its metrics.
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
