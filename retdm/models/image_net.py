@@ -29,7 +29,8 @@ class Normalise(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "batch 3 side side"]) -> Tensor:
         """Normalised images in the dtype of `mean`."""
-        return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+        pixels = images.to(self.mean.dtype, memory_format=torch.channels_last)
+        return (pixels / 255 - self.mean) / self.std
 
 
 class ImageEmbeddingNet(nn.Module):
@@ -45,7 +46,8 @@ class ImageEmbeddingNet(nn.Module):
         """Put the new layers on `backbone`; only they get fresh weights."""
         super().__init__()
         self.normalise = Normalise(backbone.mean, backbone.std)
-        self.features = backbone.module
+        # Convolutions are fastest on channels-last tensors, on CPUs and on GPUs in bfloat16.
+        self.features = backbone.module.to(memory_format=torch.channels_last)
         hidden = [] if backbone.hidden_included else [nn.Linear(backbone.width, embedding)]
         width = backbone.width if backbone.hidden_included else embedding
         self.embed = nn.Sequential(
