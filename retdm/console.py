@@ -1,6 +1,7 @@
 """What every command line program shares: exit codes, log lines and progress bars."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,21 +22,21 @@ def run(main: Callable[[], int]) -> int:
         What `main` returned; 2 after a `RetdmError`; 130 after Ctrl-C. Bugs keep their traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    quiet_clients()
+    # Client libraries report every request at INFO; people running retdm do not want those.
+    for noisy in ("botocore", "boto3", "s3transfer", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         return main()
     except RetdmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader of our output has seen enough (`... | head`); Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-
-
-def quiet_clients() -> None:
-    """Silence client libraries that report every request at INFO."""
-    for noisy in ("botocore", "boto3", "s3transfer", "urllib3", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def progress(items: Iterable[T], *, total: int, label: str, unit: str) -> Iterator[T]:

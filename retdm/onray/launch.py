@@ -10,7 +10,6 @@ import ray.train.torch
 import torch
 
 from retdm.config import Config
-from retdm.console import quiet_clients
 from retdm.data.manifest import load_manifest
 from retdm.errors import CheckpointError, RetdmError
 from retdm.labels import LabelSpace
@@ -138,10 +137,11 @@ def result_of(store: Store) -> dict[str, Any]:
 
 def _worker(settings: dict[str, Any]) -> None:
     """What every Ray Train worker runs."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    quiet_clients()
-    # At INFO every rank prints each report with all its metrics.
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    # Our lines only: at the root, INFO would let Ray print every report with all its metrics.
+    ours = logging.getLogger("retdm")
+    ours.setLevel(logging.INFO)
+    ours.handlers = [logging.StreamHandler()]
+    ours.propagate = False
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
