@@ -72,7 +72,7 @@ def train(config: Config, session: Session, store: Store) -> Run:
     stages = plan_stages(config, method)
     if device.type == "cuda" and comm.world_size() > 1:
         # Statistics of the global batch; the CPU has no such layer and averages once an epoch.
-        torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
     label_sets = LabelSets(torch.from_numpy(train_data.table.targets)).to(device)
     bank = None
     if config.bank.size and any("metric" in stage.losses for stage in stages):

@@ -1,6 +1,8 @@
 """Whole runs in one process: stages, resume, results."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -156,3 +158,30 @@ def test_divergence_names_stage_step_part_and_remedy(small, tmp_path):
     message = r"stage 1, step \d+: loss part '\w+' is (nan|inf); lower optimizer\.lr \(now 1e\+10"
     with pytest.raises(DivergenceError, match=message):
         _train(small("optimizer.lr=1e10", "stages.1.epochs=3"), tmp_path)
+
+
+def test_evaluating_on_other_labels_is_refused_by_name(finished, shards, tmp_path, capsys):
+    from retdm import console
+    from retdm.evaluate import main
+
+    manifest = json.loads((Path(shards) / "manifest.json").read_text())
+    manifest["labels"][0] = "comet"
+    shutil.copytree(shards, tmp_path / "other")
+    (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))
+    arguments = [str(finished[0]), "--data", str(tmp_path / "other")]
+    assert console.run(lambda: main(arguments)) == 2
+    error = capsys.readouterr().err
+    assert "was made for 12 labels" in error
+    assert "extra: comet" in error
+    assert "use the shard set it was trained on" in error
+
+
+def test_evaluating_the_run_gives_the_numbers_of_its_result(finished, tmp_path):
+    from retdm.evaluate import main
+
+    root, _, result = finished
+    assert main([str(root), "--json", str(tmp_path / "m.json")]) == 0
+    assert (
+        json.loads((tmp_path / "m.json").read_text())["metrics"]
+        == json.loads((root / "result.json").read_text())["metrics"]["test"]
+    )
