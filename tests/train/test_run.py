@@ -179,7 +179,7 @@ def test_evaluating_on_other_labels_is_refused_by_name(finished, shards, tmp_pat
 def test_evaluating_the_run_gives_the_numbers_of_its_result(finished, tmp_path):
     from retdm.evaluate import main
 
-    root, _, result = finished
+    root = finished[0]
     assert main([str(root), "--json", str(tmp_path / "m.json")]) == 0
     assert (
         json.loads((tmp_path / "m.json").read_text())["metrics"]
