@@ -19,6 +19,7 @@ from pathlib import Path
 from retdm.errors import RetdmError
 
 _POLL_S = 0.05
+_LISTEN = "0A"  # state of a socket in /proc/net/tcp
 
 
 class LocalServiceError(RetdmError):
@@ -127,11 +128,19 @@ def free_port(preferred: int = 0, *, avoid: Iterable[int] = ()) -> int:
         candidate = 0
 
 
-def is_listening(port: int) -> bool:
-    """Whether something accepts connections on this loopback port."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def serves(leader: Process, port: int) -> bool:
+    """Whether `leader` or its family, and nobody else, accepts connections on this TCP port.
+
+    That something answers is not enough: another program may have taken the port between our
+    search for a free one and the start of ours, and would then be given our keys.
+    """
+    inodes = _listening(port)
+    return bool(inodes) and any(inodes <= _sockets(process.pid) for process in family([leader]))
+
+
+def is_taken(leader: Process, port: int) -> bool:
+    """Whether somebody outside `leader`'s family accepts connections on this TCP port."""
+    return bool(_listening(port)) and not serves(leader, port)
 
 
 def write_private(path: Path, text: str) -> None:
@@ -183,6 +192,30 @@ def _boot_id() -> str:
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _listening(port: int) -> set[str]:
+    """Inodes of the sockets that listen on this port, on whatever address."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                    inodes.add(fields[9])
+    return inodes
+
+
+def _sockets(pid: int) -> set[str]:
+    """Inodes of the sockets that a process holds; empty if it is gone or not ours."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                kind, _, inode = os.readlink(f"/proc/{pid}/fd/{entry}").partition(":")
+                if kind == "socket":
+                    found.add(inode.strip("[]"))
+    return found
 
 
 def _look_up(pid: int) -> Process | None:

@@ -41,6 +41,11 @@ _CLIENT_PORTS = range(10001, 9900, -1)  # below the ports of workers, which begi
 _OBJECT_STORE_BYTES = 256 * 2**20  # training passes no data through it
 _START_LIMIT_S = 90.0
 _STOP_GRACE_S = 15.0
+_ATTEMPTS = 3
+
+
+class PortTakenError(LocalServiceError):
+    """Somebody took a port between the search for a free one and the start of the head."""
 
 
 def start(
@@ -69,36 +74,16 @@ def start(
         LocalServiceError: If the head does not come up; its log is quoted.
     """
     root = root.resolve()
-    stop(root)
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ports = {
-        "gcs": background.free_port(_GCS_PORT),
-        "dashboard": background.free_port(_DASHBOARD_PORT),
-        "agent": background.free_port(_AGENT_PORT),
-        "client": _client_port(),
-    }
-    client = {
-        "RAY_ADDRESS": f"{_NODE_IP}:{ports['gcs']}",
-        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['dashboard']}",
-        "RAY_AUTH_MODE": auth,
-    }
-    if auth == "token":
-        token = root / "token"
-        background.write_private(token, secrets.token_hex(32))
-        client["RAY_AUTH_TOKEN_PATH"] = str(token)
-    # Sockets lie below this folder and their paths may have 107 characters: not under `root`.
-    session = Path(tempfile.mkdtemp(prefix="retdm-ray-", dir="/tmp"))
-    background.write_private(root / "session", str(session))
-    background.write_private(root / "connection.json", json.dumps(client))
-    head = background.spawn(
-        _command(ports, num_cpus, session),
-        log=root / "ray.log",
-        env=_head_environment(os.environ if env is None else env, client),
-        tied=tied,
-    )
-    background.save_processes(root / "processes.json", {"head": head})
-    if wait:
-        wait_until_ready(root)
+    for attempt in range(1, _ATTEMPTS + 1):
+        client = _launch(root, num_cpus, auth, os.environ if env is None else env, tied)
+        if not wait:
+            break
+        try:
+            wait_until_ready(root)
+            break
+        except PortTakenError:
+            if attempt == _ATTEMPTS:
+                raise
     return client
 
 
@@ -106,13 +91,22 @@ def wait_until_ready(root: Path) -> None:
     """Return when the head of folder `root` accepts jobs.
 
     Raises:
+        PortTakenError: If another program listens on the dashboard's port.
         LocalServiceError: If it ends or needs too long; it is stopped and its log quoted.
     """
     root = root.resolve()
     client = environment(root)
     processes = background.load_processes(root / "processes.json")
     deadline = time.monotonic() + _START_LIMIT_S
-    while not _answers(client):
+    port = int(client["RAY_API_SERVER_ADDRESS"].rpartition(":")[2])
+    # Whoever else may listen there must not be shown the token.
+    while not (any(background.serves(p, port) for p in processes.values()) and _answers(client)):
+        if any(background.is_taken(p, port) for p in processes.values()):
+            stop(root)
+            raise PortTakenError(
+                f"the Ray head did not start: another program took port {port}, which was "
+                "chosen for the dashboard; start it again"
+            )
         alive = bool(processes) and all(background.is_alive(p) for p in processes.values())
         if not alive or time.monotonic() > deadline:
             stop(root)
@@ -163,6 +157,40 @@ def environment(root: Path) -> dict[str, str]:
             f"{root}: no Ray head runs here; run `ray_head.py start --dir {root}` first"
         ) from None
     client: dict[str, str] = json.loads(text)
+    return client
+
+
+def _launch(
+    root: Path, num_cpus: int, auth: Auth, env: Mapping[str, str], tied: bool
+) -> dict[str, str]:
+    stop(root)
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ports = {
+        "gcs": background.free_port(_GCS_PORT),
+        "dashboard": background.free_port(_DASHBOARD_PORT),
+        "agent": background.free_port(_AGENT_PORT),
+        "client": _client_port(),
+    }
+    client = {
+        "RAY_ADDRESS": f"{_NODE_IP}:{ports['gcs']}",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['dashboard']}",
+        "RAY_AUTH_MODE": auth,
+    }
+    if auth == "token":
+        token = root / "token"
+        background.write_private(token, secrets.token_hex(32))
+        client["RAY_AUTH_TOKEN_PATH"] = str(token)
+    # Sockets lie below this folder and their paths may have 107 characters: not under `root`.
+    session = Path(tempfile.mkdtemp(prefix="retdm-ray-", dir="/tmp"))
+    background.write_private(root / "session", str(session))
+    background.write_private(root / "connection.json", json.dumps(client))
+    head = background.spawn(
+        _command(ports, num_cpus, session),
+        log=root / "ray.log",
+        env=_head_environment(env, client),
+        tied=tied,
+    )
+    background.save_processes(root / "processes.json", {"head": head})
     return client
 
 

@@ -166,7 +166,9 @@ def _wait(processes: dict[str, Process], ports: dict[str, int]) -> str:
         for kind, process in list(waiting.items()):
             if not background.is_alive(process):
                 return kind
-            if background.is_listening(ports[kind]) and (kind != "proxy" or _healthy(ports[kind])):
+            if background.serves(process, ports[kind]) and (
+                kind != "proxy" or _healthy(ports[kind])
+            ):
                 del waiting[kind]
         time.sleep(0.05)
     return next(iter(waiting), "")

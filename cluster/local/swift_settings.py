@@ -3,6 +3,8 @@
 import os
 import pwd
 import secrets
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,8 +13,6 @@ from background import LocalServiceError
 
 SERVERS = ("proxy", "account", "container", "object")
 """The four programs that make up a Swift; clients talk to the first."""
-
-_PART_POWER = 4  # 2^4 partitions; more would only make more folders on a single disk
 
 _COMMON = """\
 [DEFAULT]
@@ -92,7 +92,8 @@ def write(
         region: Name that clients sign requests with.
 
     Raises:
-        LocalServiceError: If the user running this has no name, which Swift asks for.
+        LocalServiceError: If the user running this has no name, which Swift asks for, or Swift
+            is not installed.
     """
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
@@ -116,28 +117,26 @@ def write(
             text += _PROXY.format(region=region, account=account, name=name, secret=secret)
         else:
             text += _BACKEND.format(kind=kind)
-            _write_ring(root, kind, ports[kind])
         background.write_private(root / "etc" / f"{kind}-server.conf", text)
+    _write_rings(root, ports)
 
 
-def _write_ring(root: Path, kind: str, port: int) -> None:
-    """Write the file that tells the proxy which server holds what: here one server, one disk."""
-    from swift.common.ring.builder import RingBuilder
-
-    ring = RingBuilder(_PART_POWER, 1, 0)
-    ring.add_dev(
-        {
-            "id": 0,
-            "region": 1,
-            "zone": 1,
-            "device": "d1",
-            "weight": 1.0,
-            "meta": "",
-            "ip": "127.0.0.1",
-            "port": port,
-            "replication_ip": "127.0.0.1",
-            "replication_port": port,
-        }
+def _write_rings(root: Path, ports: Mapping[str, int]) -> None:
+    program = Path(__file__).resolve().with_name("swift_ring.py")
+    servers = [f"{kind}={ports[kind]}" for kind in SERVERS if kind != "proxy"]
+    done = subprocess.run(
+        [sys.executable, str(program), str(root / "etc"), *servers],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
     )
-    ring.rebalance(seed=1)
-    ring.get_ring().save(str(root / "etc" / f"{kind}.ring.gz"))
+    if done.returncode:
+        raise LocalServiceError(
+            f"Swift's ring files cannot be written ({_last_line(done.stderr)}); "
+            "is it installed? `pip install swift`, or `make setup`"
+        )
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]

@@ -1,10 +1,14 @@
 """What the tests of the local programs share."""
 
+import http.server
+import itertools
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import background
 import pytest
 
 LOCAL = Path(__file__).resolve().parents[2] / "cluster/local"
@@ -25,6 +29,50 @@ def program(tmp_path):
         )
 
     return run
+
+
+class Impostor:
+    """An HTTP server that says yes to everything, on a port that a program chose for itself."""
+
+    def __init__(self):
+        impostor = self
+        self.requests = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                impostor.requests.append(self.path)
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def take(self, monkeypatch, preferred, times):
+        """The first `times` searches for `preferred` find our port free, as if just before us."""
+        real = background.free_port
+        left = itertools.count(times, -1)
+
+        def free_port(wanted=0, *, avoid=()):
+            if wanted == preferred and next(left) > 0:
+                return self.port
+            return real(wanted, avoid=avoid)
+
+        monkeypatch.setattr(background, "free_port", free_port)
+
+
+@pytest.fixture
+def impostor():
+    """A stranger that answers where one of our servers wanted to."""
+    stranger = Impostor()
+    yield stranger
+    stranger.server.shutdown()
+    stranger.server.server_close()
+    stranger.thread.join()
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_processes_of_before_a_reboot_are_forgotten(tmp_path):
     assert background.load_processes(path) == {}
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"boot": 1, "processes": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"processes": {}}'])
 def test_a_damaged_state_file_is_an_error(tmp_path, text):
     path = tmp_path / "processes.json"
     path.write_text(text)
@@ -132,11 +132,33 @@ def test_a_damaged_state_file_is_an_error(tmp_path, text):
 def test_a_port_in_use_is_not_offered():
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
-        assert background.is_listening(taken)
         other = background.free_port(taken)
         assert other != taken
         assert background.free_port(other, avoid=[other]) != other
     assert background.free_port(other) == other
+
+
+def test_only_the_owner_of_a_port_serves_it(tmp_path):
+    code = """
+import socket, time
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+time.sleep(60)
+"""
+    owner = _python(code, tmp_path)
+    _wait_for(lambda: (tmp_path / "log").read_text().endswith("\n"))
+    port = int((tmp_path / "log").read_text())
+    (tmp_path / "other").mkdir()
+    stranger = _python("import time; time.sleep(60)", tmp_path / "other")
+    try:
+        assert background.serves(owner, port)
+        assert not background.is_taken(owner, port)
+        assert not background.serves(stranger, port)
+        assert background.is_taken(stranger, port)
+    finally:
+        background.end([owner, stranger], grace_s=5)
+    assert not background.serves(owner, port)
+    assert not background.is_taken(owner, port)  # nobody listens any more
 
 
 def test_tail_is_the_end_of_a_log(tmp_path):

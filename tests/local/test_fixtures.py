@@ -50,5 +50,11 @@ def test_s3_urls_are_fresh_and_the_bucket_exists(s3):
     assert client.meta.endpoint_url == s3.endpoint == os.environ["AWS_ENDPOINT_URL"]
 
 
+def test_the_s3_server_leaves_this_process_as_it_is(s3):
+    # Importing Swift would let eventlet replace parts of threading for every later test.
+    assert "swift" not in sys.modules
+    assert "eventlet" not in sys.modules
+
+
 def test_cluster_local_is_importable():
     assert any(path.endswith("cluster/local") for path in sys.path)

@@ -126,3 +126,17 @@ def test_a_head_that_does_not_start_is_an_error_with_its_log(tmp_path, monkeypat
     ):
         ray_head.start(tmp_path / "ray", num_cpus=1)
     assert not (tmp_path / "ray/processes.json").exists()
+
+
+def test_a_stranger_on_the_dashboards_port_is_never_shown_the_token(
+    tmp_path, impostor, monkeypatch
+):
+    impostor.take(monkeypatch, 8265, times=2)
+    monkeypatch.setattr(ray_head, "_ATTEMPTS", 2)
+    with pytest.raises(
+        ray_head.PortTakenError, match=rf"another program took port {impostor.port}"
+    ):
+        ray_head.start(tmp_path / "ray", num_cpus=1, tied=True)
+    assert impostor.requests == []
+    assert not (tmp_path / "ray/processes.json").exists()
+    assert not (tmp_path / "ray/session").exists()

@@ -68,7 +68,8 @@ def test_objects_and_key_outlive_a_restart_on_other_ports(tmp_path):
         client.close()
         s3_server.stop(folder)
         assert not s3_server.is_running(folder)
-        second = s3_server.start(folder, port=int(first["AWS_ENDPOINT_URL"][-4:]) + 20)
+        used = int(first["AWS_ENDPOINT_URL"].rpartition(":")[2])
+        second = s3_server.start(folder, port=used + 20 if used < 60_000 else used - 20)
         assert second["AWS_SECRET_ACCESS_KEY"] == first["AWS_SECRET_ACCESS_KEY"]
         assert second["AWS_ENDPOINT_URL"] != first["AWS_ENDPOINT_URL"]
         client = _client(second)
@@ -109,6 +110,24 @@ def test_a_server_that_ends_at_once_is_an_error_with_its_log(tmp_path, monkeypat
     with pytest.raises(LocalServiceError, match=r"(?s)did not start: its proxy part.*proxy\.log:"):
         s3_server.start(folder)
     assert not s3_server.is_running(folder)
+
+
+def test_a_stranger_on_the_port_is_not_taken_for_the_server(tmp_path, impostor, monkeypatch):
+    impostor.take(monkeypatch, 9110, times=1)
+    try:
+        settings = s3_server.start(tmp_path / "s3", bucket="photos")
+        assert not settings["AWS_ENDPOINT_URL"].endswith(f":{impostor.port}")
+        assert impostor.requests == []
+    finally:
+        s3_server.stop(tmp_path / "s3")
+
+
+def test_without_swift_the_error_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(
+        LocalServiceError, match=r"ring files cannot be written.*pip install swift"
+    ):
+        s3_server.start(tmp_path / "s3")
 
 
 def test_a_file_system_without_attributes_is_refused(tmp_path, monkeypatch):
