@@ -6,7 +6,6 @@ position is the random state.
 """
 
 import pickle
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,12 +53,10 @@ class TrainingState:
         return LabelSpace(tuple(self.labels))
 
 
-def save(state: TrainingState) -> Path:
-    """Write the state into a new temporary folder and return the folder."""
-    folder = Path(tempfile.mkdtemp(prefix="retdm-checkpoint-"))
+def save(state: TrainingState, folder: Path) -> None:
+    """Write the state into `folder`, which exists."""
     content = {name: getattr(state, name) for name in state.__dataclass_fields__}
     torch.save({**content, "position": asdict(state.position)}, folder / STATE)
-    return folder
 
 
 def load(folder: Path, *, map_location: torch.device | str = "cpu") -> TrainingState:

@@ -1,6 +1,7 @@
 """A run from start or checkpoint to the end: stages, epochs, validation, checkpoints."""
 
 import logging
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -252,7 +253,9 @@ def _validate(run: Run, stage: Stage) -> dict[str, float]:
 
 
 def _save(run: Run, position: Position, optimizer: StageOptimizer) -> Path:
-    return checkpoint.save(
+    """Write a checkpoint to a temporary folder, which the session takes over."""
+    folder = Path(tempfile.mkdtemp(prefix="retdm-checkpoint-"))
+    checkpoint.save(
         TrainingState(
             model=run.method.state_dict(),
             optimizer=optimizer.state_dict(),
@@ -262,5 +265,7 @@ def _save(run: Run, position: Position, optimizer: StageOptimizer) -> Path:
             config=run.config.model_dump(mode="json"),
             labels=run.train_data.label_space.names,
             data_digest=run.train_data.digest,
-        )
+        ),
+        folder,
     )
+    return folder

@@ -32,20 +32,21 @@ def _state():
     )
 
 
-def test_what_is_saved_is_loaded():
-    loaded = load(save(_state()))
+def test_what_is_saved_is_loaded(tmp_path):
+    save(_state(), tmp_path)
+    loaded = load(tmp_path)
     assert torch.equal(loaded.model["w"], torch.arange(3.0))
     assert (loaded.position, loaded.history) == (_state().position, _state().history)
     assert loaded.label_space == LabelSpace(("a", "b"))
 
 
 @pytest.mark.parametrize("keep", [0, 10, 500])
-def test_a_torn_file_is_named(keep):
-    folder = save(_state())
-    whole = (folder / STATE).read_bytes()
-    (folder / STATE).write_bytes(whole[:keep])
+def test_a_torn_file_is_named(tmp_path, keep):
+    save(_state(), tmp_path)
+    whole = (tmp_path / STATE).read_bytes()
+    (tmp_path / STATE).write_bytes(whole[:keep])
     with pytest.raises(CheckpointError, match=r"state\.pt: not a whole checkpoint .*earlier"):
-        load(folder)
+        load(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path):
