@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from retdm.data.plan import Position
 from retdm.errors import CheckpointError
 from retdm.labels import LabelSpace
 
@@ -20,18 +21,17 @@ STATE = "state.pt"
 
 
 @dataclass(frozen=True)
-class Position:
-    """How far training has come: the first step that has not been taken."""
+class Progress:
+    """How far training has come."""
 
+    data: Position
+    """The next batch; its epoch counts over all stages, so that no order comes twice."""
     stage: str = ""
     """Name of the stage; "" before the first one."""
     epoch: int = 0
     """Epochs of the stage that are done."""
-    next_batch: int = 0
     step: int = 0
     """Optimizer steps taken since the start of the run."""
-    seen_epochs: int = 0
-    """Epochs of all stages so far; the plan's epoch number, so no order comes twice."""
 
 
 @dataclass
@@ -41,11 +41,10 @@ class TrainingState:
     model: dict[str, Any]
     optimizer: dict[str, Any]
     bank: dict[str, Any]
-    position: Position
+    progress: Progress
     history: list[dict[str, Any]]
     config: dict[str, Any]
     labels: tuple[str, ...]
-    data_digest: str
 
     @property
     def label_space(self) -> LabelSpace:
@@ -56,7 +55,7 @@ class TrainingState:
 def save(state: TrainingState, folder: Path) -> None:
     """Write the state into `folder`, which exists."""
     content = {name: getattr(state, name) for name in state.__dataclass_fields__}
-    torch.save({**content, "position": asdict(state.position)}, folder / STATE)
+    torch.save({**content, "progress": asdict(state.progress)}, folder / STATE)
 
 
 def load(folder: Path, *, map_location: torch.device | str = "cpu") -> TrainingState:
@@ -68,7 +67,9 @@ def load(folder: Path, *, map_location: torch.device | str = "cpu") -> TrainingS
     path = folder / STATE
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
-        return TrainingState(**{**content, "position": Position(**content["position"])})
+        progress = content["progress"]
+        data = Position.from_dict(progress["data"])
+        return TrainingState(**{**content, "progress": Progress(**{**progress, "data": data})})
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file, so this is not a checkpoint") from None
     except (RuntimeError, EOFError, pickle.UnpicklingError, TypeError, KeyError) as error:
@@ -92,7 +93,7 @@ def check_labels(expected: LabelSpace, found: LabelSpace, *, what: str, data: st
         )
 
 
-def check_same_run(state: TrainingState, settings: Mapping[str, Any], digest: str) -> None:
+def check_same_run(state: TrainingState, settings: Mapping[str, Any], data: Position) -> None:
     """Refuse to continue a run on other data or with another objective.
 
     Machines, epochs, caches and what is kept may change between attempts; everything else may
@@ -101,11 +102,7 @@ def check_same_run(state: TrainingState, settings: Mapping[str, Any], digest: st
     Raises:
         CheckpointError: Names what differs.
     """
-    if state.data_digest != digest:
-        raise CheckpointError(
-            f"the run was trained on shard set {state.data_digest[:12]}, data.url now holds "
-            f"{digest[:12]}; use the same shards or another --run-name"
-        )
+    state.progress.data.check(seed=data.seed, digest=data.digest, batch_size=data.batch_size)
     differing = changed_settings(state.config, settings)
     if differing:
         raise CheckpointError(

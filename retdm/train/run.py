@@ -15,12 +15,13 @@ from retdm.bank import Bank, LabelSets
 from retdm.config import Config
 from retdm.console import bar_line
 from retdm.data.loader import TrainingLoader
+from retdm.data.plan import Position
 from retdm.data.split import SplitData, open_split
 from retdm.evaluation import evaluate
 from retdm.methods import Method, build_method
 from retdm.storage import Store
 from retdm.train import checkpoint
-from retdm.train.checkpoint import Position, TrainingState
+from retdm.train.checkpoint import Progress, TrainingState
 from retdm.train.history import publish, rank_score
 from retdm.train.logbook import Logbook
 from retdm.train.schedule import StageOptimizer
@@ -101,18 +102,18 @@ def train(config: Config, session: Session, store: Store) -> Run:
         logbook=None,
         history=[],
     )
-    position, optimizer_state = _restore(run)
+    progress, optimizer_state = _restore(run)
     if comm.rank() == 0:
         publish(store, run.history)
-        run.logbook = Logbook(store, from_step=position.step)
+        run.logbook = Logbook(store, from_step=progress.step)
     try:
         for stage in stages:
-            if stage.name < position.stage:
+            if stage.name < progress.stage:
                 continue
-            if stage.name > position.stage:
-                position = replace(position, stage=stage.name, epoch=0, next_batch=0)
+            if stage.name > progress.stage:
+                progress = replace(progress, stage=stage.name, epoch=0)
                 optimizer_state = {}
-            position = _stage(run, stage, position, optimizer_state)
+            progress = _stage(run, stage, progress, optimizer_state)
     finally:
         run.loader.close()
         if run.logbook:
@@ -120,11 +121,19 @@ def train(config: Config, session: Session, store: Store) -> Run:
     return run
 
 
-def _restore(run: Run) -> tuple[Position, dict[str, Any]]:
+def _restore(run: Run) -> tuple[Progress, dict[str, Any]]:
     """Load the session's checkpoint, if any, into the run."""
+    config = run.config
+    start = Position(
+        seed=config.seed,
+        epoch=0,
+        next_batch=0,
+        digest=run.train_data.digest,
+        batch_size=config.data.batch_size,
+    )
     with run.session.restore() as folder:
         if folder is None:
-            return Position(), {}
+            return Progress(start), {}
         state = checkpoint.load(folder, map_location=run.session.device)
     checkpoint.check_labels(
         state.label_space,
@@ -132,20 +141,20 @@ def _restore(run: Run) -> tuple[Position, dict[str, Any]]:
         what="the run's checkpoint",
         data=run.config.data.url,
     )
-    checkpoint.check_same_run(state, run.config.model_dump(mode="json"), run.train_data.digest)
+    checkpoint.check_same_run(state, config.model_dump(mode="json"), start)
     run.method.load_state_dict(state.model)
     if run.bank is not None:
         run.bank.load_state_dict(state.bank)
     run.history = state.history
     if comm.rank() == 0:
-        log.info("resuming after step %d", state.position.step)
-    return state.position, state.optimizer
+        log.info("resuming after step %d", state.progress.step)
+    return state.progress, state.optimizer
 
 
 def _stage(
-    run: Run, stage: Stage, position: Position, optimizer_state: dict[str, Any]
-) -> Position:
-    """Train the stage from `position` to its end."""
+    run: Run, stage: Stage, progress: Progress, optimizer_state: dict[str, Any]
+) -> Progress:
+    """Train the stage from `progress` to its end."""
     config = run.config
     optimizer = StageOptimizer(enter(stage, run.method), config.optimizer, stage.lr)
     if optimizer_state:
@@ -158,25 +167,23 @@ def _stage(
         run.bank,
         run.label_sets,
         run.session.device,
-        step=position.step,
-        stage_step=position.epoch * run.loader.batches_per_epoch + position.next_batch,
+        step=progress.step,
+        stage_step=progress.epoch * run.loader.batches_per_epoch + progress.data.next_batch,
     )
-    while position.epoch < stage.epochs:
-        batches = run.loader.epoch(
-            position.seen_epochs, position.next_batch, augment=stage.augment
-        )
-        on_log = _step_logger(run, stage, position.epoch)
+    while progress.epoch < stage.epochs:
+        data = progress.data
+        batches = run.loader.epoch(data.epoch, data.next_batch, augment=stage.augment)
+        on_log = _step_logger(run, stage, progress.epoch)
         summary = stepper.epoch(batches, on_log)
         comm.average_buffers(run.method)
-        position = replace(
-            position,
-            epoch=position.epoch + 1,
-            next_batch=0,
+        progress = replace(
+            progress,
+            data=replace(data, epoch=data.epoch + 1, next_batch=0),
+            epoch=progress.epoch + 1,
             step=stepper.step,
-            seen_epochs=position.seen_epochs + 1,
         )
-        _end_epoch(run, stage, position, optimizer, summary)
-    return position
+        _end_epoch(run, stage, progress, optimizer, summary)
+    return progress
 
 
 def _step_logger(run: Run, stage: Stage, epoch: int) -> Callable[[int, dict[str, float]], None]:
@@ -195,7 +202,7 @@ def _step_logger(run: Run, stage: Stage, epoch: int) -> Callable[[int, dict[str,
 
 
 def _end_epoch(
-    run: Run, stage: Stage, position: Position, optimizer: StageOptimizer, summary: EpochSummary
+    run: Run, stage: Stage, progress: Progress, optimizer: StageOptimizer, summary: EpochSummary
 ) -> None:
     """Validate, adapt the learning rate, record the epoch and hand over a checkpoint."""
     validation = _validate(run, stage)
@@ -205,11 +212,11 @@ def _end_epoch(
     monitored = validation[metric] if moves else -summary.means["total"]
     lr = optimizer.lr
     optimizer.end_epoch(monitored)
-    name = f"stage{stage.name}-epoch{position.epoch:03d}"
+    name = f"stage{stage.name}-epoch{progress.epoch:03d}"
     entry: dict[str, Any] = {
         "stage": stage.name,
-        "epoch": position.epoch,
-        "step": position.step,
+        "epoch": progress.epoch,
+        "step": progress.step,
         "checkpoint": name,
         "lr": lr,
         "rank_score": rank_score(list(run.config.stages).index(stage.name), validation[metric]),
@@ -221,19 +228,19 @@ def _end_epoch(
     entry = comm.broadcast_object(entry)
     run.history.append(entry)
     if run.logbook:
-        run.logbook.write("epoch", position.step, entry)
+        run.logbook.write("epoch", progress.step, entry)
         run.logbook.upload()
         log.info(
             "stage %s epoch %d/%d: loss %.4f, validation mAP %.4f, OF1 %.4f, %.0f images/s",
             stage.name,
-            position.epoch,
+            progress.epoch,
             stage.epochs,
             summary.means["total"],
             validation["mAP"],
             validation["OF1"],
             entry["images_per_s"],
         )
-    folder = _save(run, position, optimizer) if comm.rank() == 0 else None
+    folder = _save(run, progress, optimizer) if comm.rank() == 0 else None
     numbers = {key: value for key, value in entry.items() if isinstance(value, int | float)}
     run.session.report(numbers, folder, name)
     if comm.rank() == 0:
@@ -252,7 +259,7 @@ def _validate(run: Run, stage: Stage) -> dict[str, float]:
     return result
 
 
-def _save(run: Run, position: Position, optimizer: StageOptimizer) -> Path:
+def _save(run: Run, progress: Progress, optimizer: StageOptimizer) -> Path:
     """Write a checkpoint to a temporary folder, which the session takes over."""
     folder = Path(tempfile.mkdtemp(prefix="retdm-checkpoint-"))
     checkpoint.save(
@@ -260,11 +267,10 @@ def _save(run: Run, position: Position, optimizer: StageOptimizer) -> Path:
             model=run.method.state_dict(),
             optimizer=optimizer.state_dict(),
             bank=run.bank.state_dict() if run.bank is not None else {},
-            position=position,
+            progress=progress,
             history=run.history,
             config=run.config.model_dump(mode="json"),
             labels=run.train_data.label_space.names,
-            data_digest=run.train_data.digest,
         ),
         folder,
     )

@@ -5,11 +5,12 @@ import pickle
 import pytest
 import torch
 
+from retdm.data.plan import Position
 from retdm.errors import CheckpointError
 from retdm.labels import LabelSpace
 from retdm.train.checkpoint import (
     STATE,
-    Position,
+    Progress,
     TrainingState,
     changed_settings,
     check_labels,
@@ -19,16 +20,19 @@ from retdm.train.checkpoint import (
 )
 
 
+def _data(digest):
+    return Position(seed=0, epoch=2, next_batch=0, digest=digest, batch_size=8)
+
+
 def _state():
     return TrainingState(
         model={"w": torch.arange(3.0)},
         optimizer={},
         bank={"written": 2},
-        position=Position(stage="2", epoch=0, next_batch=0, step=7, seen_epochs=2),
+        progress=Progress(_data("d" * 64), stage="2", epoch=0, step=7),
         history=[{"stage": "1", "val/mAP": 0.5}],
         config={"seed": 0},
         labels=("a", "b"),
-        data_digest="d" * 64,
     )
 
 
@@ -36,7 +40,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     save(_state(), tmp_path)
     loaded = load(tmp_path)
     assert torch.equal(loaded.model["w"], torch.arange(3.0))
-    assert (loaded.position, loaded.history) == (_state().position, _state().history)
+    assert (loaded.progress, loaded.history) == (_state().progress, _state().history)
     assert loaded.label_space == LabelSpace(("a", "b"))
 
 
@@ -75,8 +79,9 @@ def test_other_labels_are_refused_by_name():
 
 
 def test_other_shards_are_refused():
-    with pytest.raises(CheckpointError, match=r"shard set dddddddddddd, data\.url now holds eeee"):
-        check_same_run(_state(), {"seed": 0}, "e" * 64)
+    message = r"another order of the data \(data digest was d{64}, is e{64}\)"
+    with pytest.raises(CheckpointError, match=message):
+        check_same_run(_state(), {"seed": 0}, _data("e" * 64))
 
 
 def test_only_what_decides_results_counts_as_changed():

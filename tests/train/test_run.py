@@ -122,7 +122,7 @@ def test_a_run_cut_short_ends_where_the_unbroken_run_ends(finished, small, tmp_p
     whole = checkpoint.load(finished[0] / "stage3-epoch001")
     resumed = checkpoint.load(cut / "stage3-epoch001")
     _equal(whole.model, resumed.model)
-    assert whole.position == resumed.position
+    assert whole.progress == resumed.progress
     for name, value in whole.bank.items():
         same = torch.equal(value, resumed.bank[name]) if torch.is_tensor(value) else None
         assert same if same is not None else value == resumed.bank[name], name
