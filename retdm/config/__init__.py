@@ -1,0 +1,41 @@
+"""Settings of one run: typed, frozen, read from TOML, with `--set a.b=c` on top.
+
+A recipe (`jobs/recipes/*.toml`) holds what differs from the defaults in `schema.py`, which are
+the paper's where the paper states them. The resolved settings are saved with every run.
+"""
+
+from retdm.config.load import apply_overrides, known_keys, load_config, parse, read_toml
+from retdm.config.schema import (
+    DEFAULT_STAGES,
+    BankSettings,
+    CheckpointSettings,
+    Config,
+    DataSettings,
+    LossSettings,
+    ModelSettings,
+    OptimizerSettings,
+    RunSettings,
+    Settings,
+    StageSettings,
+    Table,
+)
+
+__all__ = [
+    "DEFAULT_STAGES",
+    "BankSettings",
+    "CheckpointSettings",
+    "Config",
+    "DataSettings",
+    "LossSettings",
+    "ModelSettings",
+    "OptimizerSettings",
+    "RunSettings",
+    "Settings",
+    "StageSettings",
+    "Table",
+    "apply_overrides",
+    "known_keys",
+    "load_config",
+    "parse",
+    "read_toml",
+]

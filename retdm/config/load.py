@@ -1,0 +1,136 @@
+"""Settings from TOML, with `--set a.b=c` on top, and what a user is told about a wrong one."""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from retdm.config.schema import DEFAULT_STAGES, Config, StageSettings, Table
+from retdm.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_toml(path: str | Path) -> Table:
+    """Parse a TOML file.
+
+    Raises:
+        ConfigError: If it is missing or not TOML; names line and column.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+
+
+def apply_overrides(table: Table, overrides: Iterable[str]) -> Table:
+    """Return a copy of `table` with each `a.b=value` laid over it.
+
+    A value is read as TOML (`0.5`, `true`, `[1, 2]`); what is not TOML is taken as a string. A
+    path part `*` stands for every key at that level, as in `stages.*.epochs=1`.
+
+    Raises:
+        ConfigError: If an override has no `=` or goes through a value that is not a table.
+    """
+    out: Table = json.loads(json.dumps(table, default=str))
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path.strip():
+            raise ConfigError(f"--set {override!r} has no '='; write it as a.b=value")
+        _assign(out, path.strip().split("."), _toml_value(text.strip()), path)
+    return out
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(table: Table, parts: list[str], value: Any, path: str) -> None:
+    head, *rest = parts
+    if not rest:
+        table[head] = value
+        return
+    child = table.setdefault(head, {})
+    if not isinstance(child, dict):
+        raise ConfigError(f"--set {path}: {head} is a value, not a table of settings")
+    if rest[0] == "*":
+        names = {*child, *(DEFAULT_STAGES if head == "stages" else ())}
+        for name in sorted(names):
+            _assign(child, [name, *rest[1:]], value, path)
+        return
+    _assign(child, rest, value, path)
+
+
+def parse(kind: type[Model], table: Mapping[str, Any], *, source: str) -> Model:
+    """Validate a plain table as `kind`; `source` (a file name) opens the error.
+
+    Raises:
+        ConfigError: Names each wrong key with its dotted path, the value found and what was
+            wanted; an unknown key comes with the nearest known one.
+    """
+    try:
+        return kind.model_validate(dict(table))
+    except ValidationError as error:
+        lines = [_explain(kind, problem) for problem in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+
+
+def _explain(kind: type[BaseModel], problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting {path}{_hint(path, known_keys(kind))}"
+    if problem["type"] == "missing":
+        return f"{path} is missing; set it"
+    if problem["type"] in ("model_type", "dict_type"):
+        return f"{path} is {problem['input']!r}, but it is a table of settings"
+    if not path:
+        return str(problem["msg"])
+    return f"{path} is {problem['input']!r}: {problem['msg']}"
+
+
+def _hint(path: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]}?"
+    table = path.rpartition(".")[0]
+    opening = f"{table}." if table else ""
+    rest = [key.removeprefix(opening) for key in known if key.startswith(opening)]
+    names = dict.fromkeys(opening + key.partition(".")[0] for key in rest)
+    return f"; known here: {', '.join(names)}"
+
+
+def known_keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every dotted key that `kind` accepts, nested tables included."""
+    keys: list[str] = []
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += known_keys(inner, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    if kind is Config:
+        keys += [
+            f"stages.{stage}.{name}"
+            for stage in DEFAULT_STAGES
+            for name in StageSettings.model_fields
+        ]
+    return keys
+
+
+def load_config(recipe: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a recipe, lay the overrides over it and validate.
+
+    Raises:
+        ConfigError: If the file or any setting is wrong.
+    """
+    table = apply_overrides(read_toml(recipe), overrides)
+    return parse(Config, table, source=str(recipe))
