@@ -48,9 +48,10 @@ def _scores_report(args: argparse.Namespace) -> dict[str, Any]:
     """Metrics of a score file, and what they were computed from."""
     store, name = _file(args.scores)
     scores, targets = parse_scores(store.read(name), name=args.scores)
+    threshold = 0.5 if args.threshold is None else args.threshold
     return {
-        "metrics": evaluate(scores, targets, threshold=args.threshold),
-        "threshold": args.threshold,
+        "metrics": evaluate(scores, targets, threshold=threshold),
+        "threshold": threshold,
         "images": targets.shape[0],
         "labels": targets.shape[1],
     }
@@ -74,9 +75,10 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
     data = open_split(args.data or config.data.url, args.split)
     check_labels(state.label_space, data.label_space, what=store.url, data=data.url)
     scores = score_split(method, data, config.data, device)
+    threshold = config.run.threshold if args.threshold is None else args.threshold
     return {
-        "metrics": evaluate(scores, data.table.targets, threshold=args.threshold),
-        "threshold": args.threshold,
+        "metrics": evaluate(scores, data.table.targets, threshold=threshold),
+        "threshold": threshold,
         "images": len(data),
         "labels": len(data.label_space),
         "run": store.url,
@@ -107,8 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threshold",
         type=float,
-        default=0.5,
-        help="a label is predicted from this probability on (default: %(default)s)",
+        help="a label is predicted from this probability on (default: the run's, or 0.5)",
     )
     parser.add_argument(
         "--dataset",

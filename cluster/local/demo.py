@@ -176,7 +176,7 @@ def _report(
     mean_ap = result["metrics"]["test"]["mAP"]
     baseline = result["baseline"]["label_frequency_mAP"]
     ratio = mean_ap / baseline if mean_ap is not None and baseline else math.nan
-    print(f"\ntest mAP {mean_ap:.3f}: {ratio:.1f} times that of the label frequencies")
+    print(f"\ntest mAP {mean_ap or math.nan:.3f}: {ratio:.1f} times that of the label frequencies")
     print(f"results:     {folder / 'result.json'}")
     print(f"TensorBoard: {Path(sys.executable).parent}/tensorboard --logdir {folder}/tensorboard")
     print(f"job log:     {folder / 'job.log'}")

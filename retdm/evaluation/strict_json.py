@@ -5,8 +5,8 @@ import math
 from typing import Any
 
 
-def strict_json(value: Any) -> bytes:
-    r"""Indented JSON with a newline at the end.
+def strict_json(value: Any, *, indent: int | None = 1) -> bytes:
+    r"""JSON with a newline at the end; on one line if `indent` is None.
 
     JSON has no NaN and no infinity: a number that is undefined becomes null.
 
@@ -14,7 +14,7 @@ def strict_json(value: Any) -> bytes:
         >>> strict_json({"mAP": float("nan")})
         b'{\n "mAP": null\n}\n'
     """
-    return json.dumps(_defined(value), indent=1, allow_nan=False).encode() + b"\n"
+    return json.dumps(_defined(value), indent=indent, allow_nan=False).encode() + b"\n"
 
 
 def _defined(value: Any) -> Any:

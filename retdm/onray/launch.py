@@ -11,12 +11,13 @@ import torch
 
 from retdm.config import Config
 from retdm.data.manifest import load_manifest
-from retdm.errors import CheckpointError, RetdmError
+from retdm.errors import CheckpointError, RetdmError, TransientStorageError
 from retdm.labels import LabelSpace
 from retdm.onray.session import RaySession
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
-from retdm.train.checkpoint import changed_settings, check_labels
+from retdm.train.checkpoint import check_labels, check_settings
+from retdm.train.history import reached
 from retdm.train.result import RESULT, conclude
 from retdm.train.run import train
 
@@ -38,6 +39,8 @@ def run_on_ray(
     """
     store = open_store(join_url(storage, name))
     manifest = load_manifest(open_store(config.data.url))
+    for split in (config.data.train_split, config.data.val_split, config.data.test_split):
+        manifest.split(split, url=config.data.url)
     finished = prepare(store, config, manifest.label_space, manifest.digest, resume)
     if finished:
         log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)
@@ -110,14 +113,14 @@ def prepare(store: Store, config: Config, labels: LabelSpace, digest: str, resum
         check_labels(
             LabelSpace(tuple(record["labels"])), labels, what="the run", data=config.data.url
         )
-        differing = changed_settings(record["config"], settings)
         if record["data_digest"] != digest:
-            differing.append(f"shard set: {record['data_digest'][:12]} -> {digest[:12]}")
-        if differing:
             raise CheckpointError(
-                f"{store.url}: this run was started with other settings "
-                f"({'; '.join(differing)}); use the same or another --run-name"
+                f"{store.url}: the run was trained on shard set {record['data_digest'][:12]}, "
+                f"{config.data.url} now holds {digest[:12]}; use the same shards or another "
+                "--run-name"
             )
+        stage, epoch = reached(store)
+        check_settings(record["config"], settings, stage=stage, epoch=epoch, run=store.url)
         if store.size(RESULT) is not None and _epochs(record["config"]) == _epochs(settings):
             return True
     record = {"config": settings, "labels": list(labels.names), "data_digest": digest}
@@ -157,6 +160,7 @@ class _StopOnUserError(ray.train.UserCallback):  # type: ignore[misc]
         for exception in worker_exceptions.values():
             cause: BaseException | None = exception
             while cause is not None:
-                if isinstance(cause, RetdmError):
+                # What may pass by itself, such as a storage server's restart, is tried again.
+                if isinstance(cause, RetdmError) and not isinstance(cause, TransientStorageError):
                     raise cause
                 cause = getattr(cause, "_base_exc", None) or cause.__cause__

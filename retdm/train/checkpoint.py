@@ -93,43 +93,64 @@ def check_labels(expected: LabelSpace, found: LabelSpace, *, what: str, data: st
         )
 
 
-def check_same_run(state: TrainingState, settings: Mapping[str, Any], data: Position) -> None:
-    """Refuse to continue a run on other data or with another objective.
+def check_settings(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, stage: str, epoch: int, run: str
+) -> None:
+    """Refuse to continue a run with settings that decide its results and differ.
 
-    Machines, epochs, caches and what is kept may change between attempts; everything else may
-    not, because the numbers before and after would belong to different experiments.
+    Machines, caches and what is kept may change between attempts, because they change nothing
+    else. A stage that is not over may be given more epochs.
+
+    Args:
+        before: Resolved settings of the run so far.
+        now: Those it is to continue with.
+        stage: The stage reached; "" before the first one.
+        epoch: Its epochs that are done.
+        run: Names the run in the error.
 
     Raises:
-        CheckpointError: Names what differs.
+        CheckpointError: Names each setting that differs, with both values.
     """
-    state.progress.data.check(seed=data.seed, digest=data.digest, batch_size=data.batch_size)
-    differing = changed_settings(state.config, settings)
+    old, new = _flatten(before), _flatten(now)
+    allowed = {*_FREE, *_open_epochs(now, stage, epoch)}
+    differing = [
+        f"{key}: {old.get(key)} -> {new.get(key)}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key) and key not in allowed
+    ]
     if differing:
         raise CheckpointError(
-            f"the run was started with other settings ({'; '.join(differing)}); "
-            "use the same settings or another --run-name"
+            f"{run}: the run was started with other settings ({'; '.join(differing)}); "
+            "use the same or another --run-name"
         )
 
 
+def _open_epochs(now: Mapping[str, Any], stage: str, epoch: int) -> set[str]:
+    """Keys of epoch counts that may change: of stages to come, and of this one if not undone."""
+    names = list(now["stages"])
+    at = names.index(stage) if stage in names else -1
+    done = {name: epoch if name == stage else 0 for name in names[max(at, 0) :]}
+    return {
+        f"stages.{name}.epochs"
+        for name, epochs in done.items()
+        if now["stages"][name]["epochs"] >= epochs
+    }
+
+
 _FREE = (
-    "run.",
-    "checkpoint.",
-    "data.url",
-    "data.cache_",
-    "data.read",
+    "checkpoint.keep_best",
+    "data.cache_bytes",
+    "data.cache_dir",
     "data.loader_workers",
-    "model.weights",
+    "data.read",
+    "data.read_ahead",
+    "data.url",
+    "run.collective_timeout_s",
+    "run.cpus_per_worker",
+    "run.gpus",
+    "run.log_every_steps",
+    "run.max_failures",
 )
-
-
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Settings that decide results and differ, each as "a.b: old -> new"."""
-    old, new = _flatten(before), _flatten(now)
-    return [
-        f"{key}: {old.get(key)} -> {new.get(key)}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key) and not key.startswith(_FREE) and "epochs" not in key
-    ]
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,7 +25,8 @@ def describe(config: Config, *, workers: int) -> list[str]:
     try:
         manifest = load_manifest(open_store(config.data.url))
         labels = len(manifest.labels)
-        samples = manifest.split(config.data.train_split, url=config.data.url).samples
+        for split in (config.data.val_split, config.data.test_split, config.data.train_split):
+            samples = manifest.split(split, url=config.data.url).samples
         lines.append(f"data: {manifest.name}, {labels} labels, {samples} training images")
     except RetdmError as error:
         lines.append(f"data: NOT CHECKED ({error}); assuming {labels} labels")

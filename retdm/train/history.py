@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from retdm.errors import CheckpointError, NotFoundError
+from retdm.evaluation import strict_json
 from retdm.storage import Store
 
 INDEX = "checkpoints.json"
@@ -29,7 +30,7 @@ def publish(store: Store, history: list[dict[str, Any]]) -> None:
     if not history:
         return
     index = {"latest": history[-1]["checkpoint"], "best": best(history)["checkpoint"]}
-    store.write(INDEX, json.dumps({**index, "history": history}, indent=1).encode())
+    store.write(INDEX, strict_json({**index, "history": history}))
 
 
 def checkpoint_name(store: Store, which: str) -> str:
@@ -46,3 +47,11 @@ def checkpoint_name(store: Store, which: str) -> str:
             "check the URL, or train it with `python jobs/train.py RECIPE --storage ... "
             "--run-name ...`"
         ) from None
+
+
+def reached(store: Store) -> tuple[str, int]:
+    """Stage of the run's latest checkpoint and how many of its epochs are done; ("", 0): none."""
+    if store.size(INDEX) is None:
+        return "", 0
+    last = json.loads(store.read(INDEX))["history"][-1]
+    return str(last["stage"]), int(last["epoch"])

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from retdm.evaluation import strict_json
 from retdm.storage import Store
 
 LOG = "log.jsonl"
@@ -41,8 +42,8 @@ class Logbook:
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Add one line, and its numbers as scalars named "kind/name"."""
-        with self.log.open("a") as file:
-            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        with self.log.open("ab") as file:
+            file.write(strict_json({"kind": kind, "step": step, **values}, indent=None))
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self.writer.add_scalar(f"{kind}/{name}", value, step)
@@ -55,7 +56,6 @@ class Logbook:
             self.store.write(f"{TENSORBOARD}/{file.name}", file)
 
     def close(self) -> None:
-        """Upload what is left and remove the local copy."""
-        self.upload()
+        """Remove the local copy; what `upload` has not copied is lost."""
         self.writer.close()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from retdm import comm
@@ -17,6 +18,7 @@ from retdm.console import bar_line
 from retdm.data.loader import TrainingLoader
 from retdm.data.plan import Position
 from retdm.data.split import SplitData, open_split
+from retdm.errors import DivergenceError
 from retdm.evaluation import evaluate
 from retdm.methods import Method, build_method
 from retdm.storage import Store
@@ -65,12 +67,15 @@ def train(config: Config, session: Session, store: Store) -> Run:
         CheckpointError: If the checkpoint belongs to other data, labels or settings.
         DivergenceError: If a loss part stops being finite.
     """
-    torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(config.run.deterministic)
     train_data = open_split(config.data.url, config.data.train_split)
     val_data = open_split(config.data.url, config.data.val_split)
     device = session.device
-    method = build_method(config, labels=len(train_data.label_space)).to(device)
+    with session.restore() as folder:
+        state = None if folder is None else checkpoint.load(folder, map_location=device)
+    # A run that goes on needs no pretrained weights, which may be out of reach by now.
+    labels = len(train_data.label_space)
+    method = build_method(config, labels=labels, load_weights=state is None).to(device)
     stages = plan_stages(config, method)
     if device.type == "cuda" and comm.world_size() > 1:
         # Statistics of the global batch; the CPU has no such layer and averages once an epoch.
@@ -102,15 +107,17 @@ def train(config: Config, session: Session, store: Store) -> Run:
         logbook=None,
         history=[],
     )
-    progress, optimizer_state = _restore(run)
+    progress = _start(run) if state is None else _restore(run, state)
+    optimizer_state = {} if state is None else state.optimizer
     if comm.rank() == 0:
         publish(store, run.history)
         run.logbook = Logbook(store, from_step=progress.step)
+    order = ["", *config.stages]
     try:
         for stage in stages:
-            if stage.name < progress.stage:
+            if order.index(stage.name) < order.index(progress.stage):
                 continue
-            if stage.name > progress.stage:
+            if stage.name != progress.stage:
                 progress = replace(progress, stage=stage.name, epoch=0)
                 optimizer_state = {}
             progress = _stage(run, stage, progress, optimizer_state)
@@ -121,34 +128,43 @@ def train(config: Config, session: Session, store: Store) -> Run:
     return run
 
 
-def _restore(run: Run) -> tuple[Progress, dict[str, Any]]:
-    """Load the session's checkpoint, if any, into the run."""
-    config = run.config
-    start = Position(
-        seed=config.seed,
-        epoch=0,
-        next_batch=0,
-        digest=run.train_data.digest,
-        batch_size=config.data.batch_size,
+def _start(run: Run) -> Progress:
+    """The progress of a run that has not begun."""
+    return Progress(
+        Position(
+            seed=run.config.seed,
+            epoch=0,
+            next_batch=0,
+            digest=run.train_data.digest,
+            batch_size=run.config.data.batch_size,
+        )
     )
-    with run.session.restore() as folder:
-        if folder is None:
-            return Progress(start), {}
-        state = checkpoint.load(folder, map_location=run.session.device)
+
+
+def _restore(run: Run, state: TrainingState) -> Progress:
+    """Put a checkpoint into the run, if it belongs to it."""
+    progress, data = state.progress, _start(run).data
     checkpoint.check_labels(
         state.label_space,
         run.train_data.label_space,
         what="the run's checkpoint",
         data=run.config.data.url,
     )
-    checkpoint.check_same_run(state, config.model_dump(mode="json"), start)
+    progress.data.check(seed=data.seed, digest=data.digest, batch_size=data.batch_size)
+    checkpoint.check_settings(
+        state.config,
+        run.config.model_dump(mode="json"),
+        stage=progress.stage,
+        epoch=progress.epoch,
+        run=run.store.url,
+    )
     run.method.load_state_dict(state.model)
     if run.bank is not None:
         run.bank.load_state_dict(state.bank)
     run.history = state.history
     if comm.rank() == 0:
-        log.info("resuming after step %d", state.progress.step)
-    return state.progress, state.optimizer
+        log.info("resuming after step %d", progress.step)
+    return progress
 
 
 def _stage(
@@ -216,6 +232,8 @@ def _end_epoch(
     entry: dict[str, Any] = {
         "stage": stage.name,
         "epoch": progress.epoch,
+        # The epoch that `python -m retdm.data trace --epoch` shows.
+        "plan_epoch": progress.data.epoch - 1,
         "step": progress.step,
         "checkpoint": name,
         "lr": lr,
@@ -252,6 +270,11 @@ def _validate(run: Run, stage: Stage) -> dict[str, float]:
         last = run.history[-1]
         return {key[4:]: value for key, value in last.items() if key.startswith("val/")}
     scores = score_split(run.method, run.val_data, run.config.data, run.session.device)
+    if not np.isfinite(scores).all():
+        raise DivergenceError(
+            f"stage {stage.name}: the network's scores are not finite numbers after this epoch; "
+            "lower optimizer.lr or set optimizer.clip_norm"
+        )
     metrics = None
     if comm.rank() == 0:
         metrics = evaluate(scores, run.val_data.table.targets, threshold=run.config.run.threshold)

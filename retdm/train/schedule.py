@@ -33,6 +33,8 @@ class StageOptimizer:
             factor=settings.drop_factor,
             patience=settings.patience,
             min_lr=min(settings.min_lr, lr),
+            # Relative to a negative value, the default, every value would count as better.
+            threshold_mode="abs",
         )
 
     @property
@@ -40,13 +42,12 @@ class StageOptimizer:
         """Learning rate of the next step."""
         return float(self.sgd.param_groups[0]["lr"])
 
-    def step(self) -> float:
-        """Clip, update and clear the gradients; returns the gradient norm before clipping."""
-        limit = self.clip_norm or float("inf")
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, limit)) if self.clip_norm else 0.0
+    def step(self) -> None:
+        """Clip, update and clear the gradients."""
+        if self.clip_norm:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.sgd.step()
         self.sgd.zero_grad(set_to_none=True)
-        return norm
 
     def end_epoch(self, monitored: float) -> None:
         """Lower the rate if `monitored` (higher is better) has stopped rising."""

@@ -64,7 +64,7 @@ def test_every_recipe_passes_a_dry_run(tmp_path, recipe):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_opens_with_command_hardware_hours_and_numbers(recipe):
     head = recipe.read_text().partition("\n\n")[0]
-    for word in ("# Run:", "# Takes:", "# Expect:"):
+    for word in ("# Run:", "# Needs:", "# Takes:", "# Expect:"):
         assert word in head
 
 
@@ -100,7 +100,7 @@ def test_a_fresh_run_is_recorded(tmp_path):
     [
         ({"resume": "never"}, "a run of this name exists; choose another --run-name"),
         ({"overrides": ["loss.k=7"]}, r"other settings \(loss\.k: 5 -> 7\)"),
-        ({"digest": "e" * 64}, r"shard set: dddddddddddd -> eeeeeeeeeeee"),
+        ({"digest": "e" * 64}, r"trained on shard set dddddddddddd, .* now holds eeeeeeeeeeee"),
         (
             {"labels": LabelSpace(("a", "c"))},
             r"has 2 \(missing: b; extra: c",

@@ -12,9 +12,8 @@ from retdm.train.checkpoint import (
     STATE,
     Progress,
     TrainingState,
-    changed_settings,
     check_labels,
-    check_same_run,
+    check_settings,
     load,
     save,
 )
@@ -79,12 +78,36 @@ def test_other_labels_are_refused_by_name():
 
 
 def test_other_shards_are_refused():
+    position = _state().progress.data
     message = r"another order of the data \(data digest was d{64}, is e{64}\)"
     with pytest.raises(CheckpointError, match=message):
-        check_same_run(_state(), {"seed": 0}, _data("e" * 64))
+        position.check(seed=0, digest="e" * 64, batch_size=8)
 
 
-def test_only_what_decides_results_counts_as_changed():
-    before = {"seed": 0, "run": {"precision": "fp32"}, "stages": {"1": {"epochs": 1, "lr": None}}}
-    now = {"seed": 1, "run": {"precision": "bf16"}, "stages": {"1": {"epochs": 5, "lr": 0.1}}}
-    assert changed_settings(before, now) == ["seed: 0 -> 1", "stages.1.lr: None -> 0.1"]
+def _settings(**changes):
+    stages = {name: {"epochs": 2} for name in "123"}
+    return {"seed": 0, "run": {"gpus": "auto", "precision": "fp32"}, "stages": stages} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"seed": 1},
+            r"x: the run was started with other settings \(seed: 0 -> 1\); use the same",
+        ),
+        ({"run": {"gpus": "auto", "precision": "bf16"}}, r"run\.precision: fp32 -> bf16"),
+        ({"stages": {"1": {"epochs": 3}, "2": {"epochs": 2}, "3": {"epochs": 2}}}, r"stages\.1\."),
+        ({"stages": {"1": {"epochs": 2}, "2": {"epochs": 0}, "3": {"epochs": 2}}}, r"stages\.2\."),
+    ],
+    ids=["seed", "precision", "epochs-of-a-stage-that-is-over", "fewer-epochs-than-done"],
+)
+def test_settings_that_decide_results_may_not_change(changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        check_settings(_settings(), _settings(**changes), stage="2", epoch=1, run="x")
+
+
+def test_machines_and_epochs_to_come_may_change():
+    stages = {"1": {"epochs": 2}, "2": {"epochs": 1}, "3": {"epochs": 9}}
+    now = _settings(run={"gpus": "none", "precision": "fp32"}, stages=stages)
+    check_settings(_settings(), now, stage="2", epoch=1, run="x")

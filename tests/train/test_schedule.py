@@ -23,6 +23,14 @@ def test_the_rate_drops_once_when_validation_saturates():
     assert rates == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01])
 
 
+@pytest.mark.parametrize("values", [[-2.0] * 4, [-2.0, -2.00005, -2.0001, -2.00015]])
+def test_a_flat_or_worsening_negative_objective_saturates_too(values):
+    _, optimizer = _optimizer()
+    for value in values:
+        optimizer.end_epoch(value)
+    assert optimizer.lr == pytest.approx(0.01)
+
+
 def test_state_continues_exactly():
     _, first = _optimizer()
     for value in [0.5, 0.5]:
