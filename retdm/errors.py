@@ -21,6 +21,10 @@ class StorageError(RetdmError):
     """A file or object could not be read or written; names its URL."""
 
 
+class TransientStorageError(StorageError):
+    """The storage did not answer in time; trying again later may help."""
+
+
 class NotFoundError(StorageError):
     """The file or object does not exist."""
 
@@ -34,4 +38,4 @@ class CheckpointError(RetdmError):
 
 
 class DivergenceError(RetdmError):
-    """The loss or a gradient is not a finite number; names stage, step and loss part."""
+    """The loss or the scores are not finite numbers; names stage, step and loss part."""

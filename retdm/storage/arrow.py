@@ -16,7 +16,7 @@ def arrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     credentials up here and now and pickles them with the file system: never log or save it.
 
     Raises:
-        StorageError: If the URL's scheme is not supported.
+        StorageError: If the URL's scheme is not supported, or AWS_ENDPOINT_URL is not a URL.
     """
     store = open_store(url)
     if isinstance(store, FileStore):

@@ -11,7 +11,8 @@ class Store(Protocol):
 
     A store holds no open connection of its own, so it can be pickled and sent to other
     processes, and any number of threads may use it at once. Nothing is contacted before the
-    first call. Every method raises `StorageError` naming the URL, the cause and the remedy.
+    first call. Every method raises `StorageError` naming the URL, the cause and the remedy; it is
+    a `TransientStorageError` where the same call may succeed later.
     """
 
     @property

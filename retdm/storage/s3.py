@@ -16,17 +16,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import is_valid_endpoint_url
 from s3transfer.exceptions import RetriesExceededError
 
-from retdm.errors import NotFoundError, StorageError
+from retdm.errors import NotFoundError, StorageError, TransientStorageError
 from retdm.storage.protocol import check_name
 from retdm.storage.s3_errors import BROKEN, explain, is_absent
 
@@ -40,8 +39,30 @@ _lock = threading.Lock()
 
 
 def endpoint() -> str | None:
-    """The endpoint asked for in the environment; None means Amazon's own."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    """The endpoint asked for in the environment; None means Amazon's own.
+
+    Raises:
+        StorageError: If it is not a URL.
+    """
+    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        url = os.environ.get(variable)
+        if url:
+            if not _is_web_url(url):
+                raise StorageError(
+                    f"{variable} is {url!r}, which is not a URL; write it as http://HOST:PORT or "
+                    "https://HOST"
+                )
+            return url
+    return None
+
+
+def _is_web_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises if it is no number
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and is_valid_endpoint_url(url)
 
 
 def _client() -> "S3Client":
@@ -188,7 +209,7 @@ class S3Store:
                 raise NotFoundError(f"{self.url}/{name}: no such object; check the URL") from None
             raise explain(error, f"{self.url}/{name}", self.bucket, endpoint()) from error
         except RetriesExceededError as error:
-            raise StorageError(
+            raise TransientStorageError(
                 f"{self.url}/{name}: the download broke off again and again "
                 f"({error.last_exception}); check the network and the server"
             ) from error
@@ -203,6 +224,8 @@ class S3Store:
             _client().head_bucket(Bucket=self.bucket)
         except ClientError as error:
             return not is_absent(error)
+        except BotoCoreError as error:
+            raise explain(error, self.url, self.bucket, endpoint()) from error
         return True
 
 
@@ -213,7 +236,12 @@ def _transfer() -> TransferConfig:
 
 
 def _attempts() -> int:
-    return int(os.environ.get("AWS_MAX_ATTEMPTS", "4"))
+    text = os.environ.get("AWS_MAX_ATTEMPTS", "4")
+    if not text.isdecimal() or int(text) < 1:
+        raise StorageError(
+            f"AWS_MAX_ATTEMPTS is {text!r}; set it to a whole number, 1 or more, or unset it"
+        )
+    return int(text)
 
 
 def _patiently(call: Callable[[], T]) -> T:

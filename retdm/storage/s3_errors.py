@@ -10,7 +10,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from retdm.errors import StorageError
+from retdm.errors import StorageError, TransientStorageError
 
 _WRONG_KEY = {
     "SignatureDoesNotMatch",
@@ -20,6 +20,10 @@ _WRONG_KEY = {
     "AuthorizationHeaderMalformed",
 }
 _DENIED = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
+_BUSY = {
+    *("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestTimeout"),
+    *("ServiceUnavailable", "InternalError"),
+}
 BROKEN = (ConnectionError, HTTPClientError, IncompleteReadError)
 """Failures of the connection rather than of the request; worth trying again."""
 _VARIABLES = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -38,7 +42,7 @@ def explain(
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return StorageError(f"{url}: no S3 credentials found; set {_VARIABLES}")
     if isinstance(error, BROKEN):
-        return StorageError(
+        return TransientStorageError(
             f"{url}: cannot reach {server} ({type(error).__name__}); check that the server runs, "
             "the network, and AWS_ENDPOINT_URL"
         )
@@ -64,8 +68,20 @@ def explain(
             f"{url}: the object ends before the range asked for, so it is shorter than its index "
             "says; upload or build it again"
         )
-    message = error.response.get("Error", {}).get("Message", "no message")
-    return StorageError(f"{url}: {server} answered {code}: {message}; try again later")
+    if code == "RequestTimeTooSkewed":
+        return StorageError(
+            f"{url}: {server} refused the time of this machine ({code}); set its clock"
+        )
+    answer = f"{url}: {server} answered {code}: {error.response['Error'].get('Message', '')}"
+    if _is_busy(error):
+        return TransientStorageError(f"{answer}; try again later")
+    return StorageError(f"{answer}; check the URL and the AWS settings")
+
+
+def _is_busy(error: ClientError) -> bool:
+    """Whether the server failed, rather than the request; 501 is "not implemented"."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return _code(error) in _BUSY or status == 429 or (status >= 500 and status != 501)
 
 
 def _code(error: ClientError) -> str:

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from s3transfer.exceptions import RetriesExceededError
 
-from retdm.errors import StorageError
+from retdm.errors import NotFoundError, StorageError, TransientStorageError
 from retdm.storage import Store, arrow_filesystem, open_store
+from retdm.storage.s3_errors import explain
 
 pytestmark = pytest.mark.cluster
 
@@ -48,6 +51,7 @@ def test_a_wrong_secret_is_named_but_not_shown(
         ) as caught:
             call()
         assert "wrong-secret-value" not in str(caught.value)
+        assert not isinstance(caught.value, TransientStorageError)
 
 
 def test_no_credentials_at_all(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +68,9 @@ def test_an_unreachable_server_is_given_up_after_bounded_attempts(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-    with pytest.raises(StorageError, match=r"cannot reach http://127\.0\.0\.1:9 .*check that the"):
+    with pytest.raises(
+        TransientStorageError, match=r"cannot reach http://127\.0\.0\.1:9 .*check that the"
+    ):
         open_store("s3://bucket/x").read("a")
 
 
@@ -80,3 +86,83 @@ def test_arrow_sees_the_same_files_and_makes_no_bucket(s3: Any) -> None:
     assert open_store(url).read("d/b") == b"back"
     with pytest.raises(OSError, match="not found"):
         filesystem.create_dir("no-such-bucket/x")
+
+
+def _answer(code: str, status: int) -> ClientError:
+    return ClientError(
+        {"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        "GetObject",
+    )
+
+
+@pytest.mark.parametrize(
+    "code, status, passes",
+    [
+        *[("SlowDown", 503, True), ("InternalError", 500, True), ("503", 503, True)],
+        *[("RequestTimeout", 400, True), ("TooManyRequests", 429, True)],
+        *[("NotImplemented", 501, False), ("EntityTooLarge", 400, False)],
+        *[("AccessDenied", 403, False), ("NoSuchBucket", 404, False)],
+    ],
+)
+def test_only_what_may_pass_is_transient(code: str, status: int, passes: bool) -> None:
+    error = explain(_answer(code, status), "s3://b/x", "b", None)
+    assert isinstance(error, TransientStorageError) == passes
+    assert str(error).endswith("try again later") == passes
+
+
+def test_a_wrong_clock_is_to_be_set() -> None:
+    error = explain(_answer("RequestTimeTooSkewed", 403), "s3://b/x", "b", None)
+    assert type(error) is StorageError
+    assert str(error) == (
+        "s3://b/x: Amazon S3 refused the time of this machine (RequestTimeTooSkewed); "
+        "set its clock"
+    )
+
+
+def test_a_download_that_breaks_off_is_transient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise RetriesExceededError(OSError("reset"))
+
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("retdm.storage.s3._client", broken)
+    with pytest.raises(TransientStorageError, match=r"s3://b/x/a: the download broke off again"):
+        open_store("s3://b/x").download("a", tmp_path / "to")
+
+
+def test_an_object_is_not_called_missing_when_the_server_then_vanishes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Vanishing:
+        def head_object(self, **_: str) -> None:
+            raise _answer("404", 404)
+
+        def head_bucket(self, **_: str) -> None:
+            raise EndpointConnectionError(endpoint_url="http://h")
+
+    monkeypatch.setattr("retdm.storage.s3._client", Vanishing)
+    with pytest.raises(TransientStorageError, match="cannot reach") as caught:
+        open_store("s3://b/x").size("a")
+    assert not isinstance(caught.value, NotFoundError)
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize("value", ["127.0.0.1:9000", "localhost:9000", "http://h:port", "http://"])
+def test_an_endpoint_that_is_no_url(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    for call in (open_store("s3://b/x").names, lambda: arrow_filesystem("s3://b/x")):
+        with pytest.raises(
+            StorageError,
+            match=rf"^{variable} is '{value}', which is not a URL; write it as http://HOST:PORT",
+        ):
+            call()
+
+
+@pytest.mark.parametrize("value", ["three", "0", "-1", ""])
+def test_a_wrong_number_of_attempts(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", value)
+    with pytest.raises(StorageError, match=rf"^AWS_MAX_ATTEMPTS is '{value}'; set it to a whole"):
+        open_store("s3://b/x").read("a")
