@@ -22,6 +22,7 @@ from retdm.shard.packer import Packer
 from retdm.shard.photo import Photo, read_photo
 from retdm.shard.spec import ResizeOptions, ShardSpec
 from retdm.storage import Store, open_store
+from retdm.storage.file import FileStore
 
 _log = logging.getLogger(__name__)
 _OURS = re.compile(r"[A-Za-z0-9_-]+/([0-9]{6}\.(tar|idx)|labels\.parquet)|manifest\.json")
@@ -57,6 +58,8 @@ def build(
     records = assign_splits(dataset.records, spec.split)
     for name in leftover:
         store.delete(name)
+    if isinstance(store, FileStore):
+        store.sweep()
     try:
         splits, tables = _pack(store, spec, records, dataset.labels.names)
     except (DatasetError, KeyboardInterrupt):

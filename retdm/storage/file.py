@@ -1,6 +1,7 @@
 """A folder on this machine or on a mounted file system."""
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 from retdm.errors import NotFoundError, StorageError
 from retdm.storage.protocol import check_name
 
-_TEMPORARY = ".part"
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)
+"""Names under which `write` works before it renames."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class FileStore:
         path = self.path(name)
         with self._explained(name):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
+            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
             try:
                 with temporary.open("xb") as file:
                     if isinstance(content, Path):
@@ -86,11 +88,15 @@ class FileStore:
         for folder, _, files in os.walk(top):
             relative = Path(folder).relative_to(self.root)
             found += [
-                (relative / file).as_posix()
-                for file in files
-                if not (file.startswith(".") and file.endswith(_TEMPORARY))
+                (relative / file).as_posix() for file in files if not _UNFINISHED.fullmatch(file)
             ]
         return sorted(name for name in found if name.startswith(prefix))
+
+    def sweep(self) -> None:
+        """Remove what killed writes left, which `names` does not list; no one may be writing."""
+        for folder, _, files in os.walk(self.root):
+            for file in filter(_UNFINISHED.fullmatch, files):
+                self.delete((Path(folder).relative_to(self.root) / file).as_posix())
 
     def delete(self, name: str) -> None:
         """Remove the file if it is there."""

@@ -218,6 +218,7 @@ def test_killed_build_has_no_manifest_and_can_be_run_again(source, tmp_path):
     stray = out / "gone/000009.tar"
     stray.parent.mkdir()
     stray.write_bytes(b"left by another interrupted build")
+    (stray.parent / f".000009.idx.{'0f' * 16}.part").write_bytes(b"left by a killed write")
     assert build(spec, options, source=source, out=str(out)) == manifest
     assert content(out) == content(whole)
 
