@@ -11,10 +11,13 @@ from retdm.datasets import Record
 from retdm.errors import DatasetError
 from retdm.shard.spec import ResizeOptions
 
-STORED = {"JPEG": "jpg", "PNG": "png"}
-"""Formats that may be stored as they are, with the suffix they get."""
+STORED = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
+"""Formats that may be stored as they are, with the suffix they get.
 
-_DAMAGE = (
+MPO is Pillow's name for a camera's JPEG with more pictures behind the first; those are not used.
+"""
+
+DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
@@ -60,7 +63,7 @@ def read_photo(record: Record, resize: ResizeOptions) -> Photo:
         kind = str(image.format)
         if resize.short_side and min(image.size) > resize.short_side:
             return _reduced(image, resize)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _bad(
             record,
             f"cannot be decoded ({len(content)} bytes: {_reason(error)})",

@@ -17,7 +17,7 @@ from retdm.data.index import Member, format_index, parse_index
 from retdm.data.manifest import MANIFEST, Manifest, ShardInfo, SplitInfo, load_manifest
 from retdm.data.table import LabelTable, read_table
 from retdm.errors import ShardError
-from retdm.shard.photo import STORED
+from retdm.shard.photo import DAMAGE, STORED
 from retdm.shard.tar import read_samples
 from retdm.storage import Store, open_store
 
@@ -226,7 +226,7 @@ def _sample(
         yield Fault(shard.name, key, "the image is not the one of the label table (sha256)")
     try:
         size = Image.open(io.BytesIO(image)).size
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGE as error:
         yield Fault(shard.name, key, f"the image cannot be opened ({type(error).__name__})")
         return
     if size != (table.widths[row], table.heights[row]):

@@ -134,3 +134,10 @@ def test_damaged_images_are_named(damage: Callable[[bytes], bytes], reason: str)
     content = damage(encode(noise, "JPEG"))
     with pytest.raises(ShardError, match=rf"{reason}.*; replace the photo or leave it out"):
         decoded(content, WHOLE)
+
+
+def test_of_a_camera_file_of_several_pictures_the_first_counts() -> None:
+    out = io.BytesIO()
+    first, second = (Image.new("RGB", (300, 200), colour) for colour in ("white", "black"))
+    first.save(out, "MPO", save_all=True, append_images=[second])
+    assert (decoded(out.getvalue(), WHOLE) >= 250).all()

@@ -1,6 +1,8 @@
 """Small data sets to pack, and the command line as a function."""
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,18 @@ def picture(number: int, kind: str = "JPEG", **options: Any) -> bytes:
 def image() -> Callable[..., bytes]:
     """`image(number, kind)`: bytes of a small picture."""
     return picture
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+@pytest.fixture
+def bomb() -> bytes:
+    """A PNG of few bytes that claims 60,000 by 60,000 pixels."""
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", b"") + _chunk(b"IEND", b"")
 
 
 @pytest.fixture

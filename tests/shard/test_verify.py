@@ -142,6 +142,17 @@ def test_json_that_is_wrong(shards, content, what):
     assert sum(bool(re.search(what, line)) for line in found(shards)) == 4
 
 
+def test_a_picture_too_large_to_decode_is_a_fault(shards, bomb):
+    path = shards / "train/labels.parquet"
+    table = read_table(path.read_bytes(), labels=2, name="t")
+    labels = [row.nonzero()[0].tolist() for row in table.targets]
+    digests = [hashlib.sha256(bomb).hexdigest()] * len(table)
+    path.write_bytes(table_bytes(table.keys, labels, digests, table.widths, table.heights))
+    rewrite(shards / TAR, lambda n, c: (n, c if n.endswith(".json") else bomb))
+    reason = "the image cannot be opened (DecompressionBombError)"
+    assert sum(line.endswith(reason) for line in found(shards)) == 4
+
+
 def test_label_tables(shards):
     path = shards / "train/labels.parquet"
     table = read_table(path.read_bytes(), labels=2, name="t")
