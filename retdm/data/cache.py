@@ -26,8 +26,29 @@ _log = logging.getLogger(__name__)
 
 
 def default_folder() -> Path:
-    """Where the cache is unless `data.cache_dir` says otherwise; one for each user."""
-    return Path(tempfile.gettempdir()) / f"retdm-cache-{os.getuid()}"
+    """Where the cache is unless `data.cache_dir` says otherwise; one for each user.
+
+    It is made here if need be, since anyone may make a folder of that name under /tmp.
+
+    Raises:
+        StorageError: If it cannot be made, or belongs to another user.
+    """
+    folder = Path(tempfile.gettempdir()) / f"retdm-cache-{os.getuid()}"
+    try:
+        folder.mkdir(exist_ok=True, mode=0o700)
+        owner = folder.lstat().st_uid
+    except OSError as error:
+        raise _unusable(folder, str(error.strerror)) from error
+    if owner != os.getuid():
+        raise _unusable(folder, f"it belongs to user {owner}")
+    return folder
+
+
+def _unusable(folder: Path, why: str) -> StorageError:
+    return StorageError(
+        f"{folder}: cannot keep shards here ({why}); set data.cache_dir to a writable folder on "
+        "a local disk"
+    )
 
 
 class NodeCache:
@@ -147,13 +168,12 @@ class NodeCache:
         """Hold a lock among all processes and threads; yields whether it was got."""
         folder = self.folder / "locks"
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # One by one: with parents=True the mode would be that of the last only.
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(exist_ok=True, mode=0o700)
             handle = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StorageError(
-                f"{self.folder}: cannot keep shards here ({error.strerror}); set data.cache_dir "
-                "to a writable folder on a local disk"
-            ) from error
+            raise _unusable(self.folder, str(error.strerror)) from error
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

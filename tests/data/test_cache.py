@@ -3,6 +3,8 @@ import multiprocessing
 import os
 import random
 import signal
+import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from retdm.data.cache import NodeCache
+from retdm.data.cache import NodeCache, default_folder
 from retdm.data.manifest import ShardInfo
 from retdm.errors import ShardError, StorageError
 from retdm.storage.file import FileStore
@@ -150,6 +152,32 @@ def test_an_unusable_folder_is_named(remote: Remote, tmp_path: Path) -> None:
         StorageError, match=r"file/x: cannot keep shards here .*set data.cache_dir"
     ):
         NodeCache(tmp_path / "file/x", SIZE).fetch(remote, put(remote, 0))
+
+
+def test_only_the_owner_may_enter(remote: Remote, tmp_path: Path) -> None:
+    folder = tmp_path / "above/cache"
+    NodeCache(folder, SIZE).fetch(remote, put(remote, 0))
+    assert [stat.S_IMODE(f.stat().st_mode) for f in (folder, folder / "locks")] == [0o700] * 2
+
+
+def test_the_default_folder_is_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = default_folder()
+    assert folder == default_folder() == tmp_path / f"retdm-cache-{os.getuid()}"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_default_folder_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    (tmp_path / "retdm-cache-4711").mkdir()
+    with pytest.raises(
+        StorageError, match=rf"cannot keep .*\(it belongs to user {owner}\); set data\.cache_dir"
+    ):
+        default_folder()
 
 
 def _fetch_all(
