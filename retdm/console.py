@@ -26,7 +26,9 @@ def run(main: Callable[[], int]) -> int:
     for noisy in ("botocore", "boto3", "s3transfer", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        return main()
+        status = main()
+        sys.stdout.flush()  # or a closed pipe would show only when Python exits
+        return status
     except RetdmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,5 +1,8 @@
 """Exit codes and progress lines of the command line programs."""
 
+import subprocess
+import sys
+
 import pytest
 
 from retdm.console import progress, run
@@ -23,6 +26,13 @@ def test_a_bug_keeps_its_traceback():
 def test_ctrl_c_is_status_130(capsys):
     assert run(lambda: _fail(KeyboardInterrupt())) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_reader_that_left_is_no_error_even_if_it_shows_late():
+    program = "import sys; from retdm.console import run; sys.exit(run(lambda: print('x') or 0))"
+    code = f'{{ sleep 0.2; {sys.executable} -c "$1"; }} | true; exit ${{PIPESTATUS}}'
+    done = subprocess.run(["bash", "-c", code, "bash", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_progress_yields_everything_and_ends_with_one_line(capsys):

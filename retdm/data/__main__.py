@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from hashlib import sha256
 
@@ -105,11 +104,4 @@ def _trace(asked: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        code = run(main)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (`| head`) has seen enough; keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    sys.exit(run(main))

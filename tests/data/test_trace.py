@@ -1,8 +1,10 @@
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -81,3 +83,21 @@ def test_the_program_exits_2_with_one_line_and_survives_a_closed_pipe(tiny_set: 
         text=True,
     )
     assert (piped.returncode, piped.stderr) == (0, "")
+
+
+def test_wrong_s3_keys_are_one_line_and_status_2(
+    s3: Any, build_set: Callable[..., Any], make_jpeg: Callable[..., bytes]
+) -> None:
+    url = s3.url("set")
+    build_set(url, [make_jpeg(n) for n in range(4)])
+    done = subprocess.run(
+        [sys.executable, "-m", "retdm.data", "trace", url],
+        env={**os.environ, "AWS_SECRET_ACCESS_KEY": "wrong-secret-4711"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {url}/manifest.json: ")
+    assert "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "wrong-secret-4711" not in done.stderr

@@ -1,8 +1,10 @@
 """`python -m retdm.shard`: what it prints and its exit status."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,41 @@ def test_a_bad_source_is_one_line_and_status_2(cli, arguments, source):
     assert (status, out) == (2, "")
     assert err.startswith("error: labels.csv: row 6: photo '4.jpg' is not in ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "annotations, message",
+    [
+        ('{"images": [{"id": 1', r"instances_train2014\.json: "),
+        (
+            json.dumps(
+                {
+                    "images": [{"id": 1, "file_name": "0.jpg"}],
+                    "annotations": [{"id": 1, "image_id": 1, "category_id": 77, "iscrowd": 0}],
+                    "categories": [{"id": 1, "name": "dog"}],
+                }
+            ),
+            r"instances_train2014\.json: annotations\[0\]: .*77",
+        ),
+    ],
+    ids=["cut off", "unknown category"],
+)
+def test_bad_coco_files_are_one_line_and_status_2(source, tmp_path, annotations, message):
+    (source / "annotations").mkdir()
+    for part in ("train", "val"):
+        (source / f"annotations/instances_{part}2014.json").write_text(annotations)
+        (source / f"{part}2014").symlink_to(source / "images")
+    program = [sys.executable, "-m", "retdm.shard", "build", "shards/coco2014.toml"]
+    done = subprocess.run(
+        [*program, "--source", source, "--out", tmp_path / "out"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.match(rf"error: .*{message}", done.stderr)
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_verify_lists_every_fault_and_gives_status_1(cli, shards):
