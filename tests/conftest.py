@@ -42,10 +42,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real photos beside the project; without it the test is skipped."""
-    folder = ROOT.parent / "shared/data"
+    """The folder of real photos; without it the test is skipped."""
+    folder = Path(os.environ.get("RETDM_TEST_DATA") or ROOT.parent / "shared/data")
     if not folder.is_dir():
-        pytest.skip(f"real photos are not here: {folder}")
+        pytest.skip(f"no real photos at {folder}; set RETDM_TEST_DATA to their folder")
     return folder
 
 

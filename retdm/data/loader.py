@@ -23,9 +23,7 @@ from retdm.data.decode import Decoder
 from retdm.data.maker import BatchMaker, BatchRequest, Failure, Made
 from retdm.data.plan import Rows, epoch_order, num_batches, rank_part
 from retdm.data.source import SampleReader
-from retdm.data.split import SplitData, open_split
-
-__all__ = ["EvaluationLoader", "SplitData", "TrainingLoader", "open_split"]
+from retdm.data.split import SplitData
 
 # Batch normalisation cannot train on a single image.
 _MIN_TRAINING_ROWS = 2

@@ -21,7 +21,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from retdm.config import DataSettings
-from retdm.data.loader import TrainingLoader, open_split
+from retdm.data.loader import TrainingLoader
+from retdm.data.split import open_split
 from retdm.shard.build import build
 from retdm.shard.spec import load_spec
 

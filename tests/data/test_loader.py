@@ -11,8 +11,9 @@ import torch
 from retdm.config import DataSettings
 from retdm.data.batch import Batch
 from retdm.data.decode import Decoder
-from retdm.data.loader import EvaluationLoader, TrainingLoader, open_split
+from retdm.data.loader import EvaluationLoader, TrainingLoader
 from retdm.data.plan import epoch_order
+from retdm.data.split import open_split
 from retdm.errors import ShardError
 
 Sample = tuple[int, bytes, bytes]
