@@ -30,7 +30,9 @@ def test_ctrl_c_is_status_130(capsys):
 
 def test_a_reader_that_left_is_no_error_even_if_it_shows_late():
     program = "import sys; from retdm.console import run; sys.exit(run(lambda: print('x') or 0))"
-    code = f'{{ sleep 0.2; PYTHONUNBUFFERED= {sys.executable} -c "$1"; }} | true; exit ${{PIPESTATUS}}'
+    # Unbuffered, it would show at once, within `main`.
+    python = f"PYTHONUNBUFFERED= {sys.executable}"
+    code = f'{{ sleep 0.2; {python} -c "$1"; }} | true; exit ${{PIPESTATUS}}'
     done = subprocess.run(["bash", "-c", code, "bash", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
