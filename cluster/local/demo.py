@@ -250,7 +250,7 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--dir", type=Path, default=ROOT / ".demo", help="folder of all its files")
-    add("--images", type=int, default=1500, help="photos to render")
+    add("--images", type=int, default=1300, help="photos to render")
     add("--size", type=int, default=96, help="their side in pixels")
     add("--seed", type=int, default=0, help="of the photos")
     add("--workers", type=int, default=2, help="DDP workers")
