@@ -158,7 +158,7 @@ class Config(Settings):
     bank: BankSettings = BankSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     stages: dict[str, StageSettings] = Field(
-        default={}, description="In order of their names; unset ones are the paper's three"
+        default={}, description="The paper's three, then others in the order given"
     )
     checkpoint: CheckpointSettings = CheckpointSettings()
     run: RunSettings = RunSettings()
@@ -170,7 +170,7 @@ class Config(Settings):
         if not isinstance(table, Mapping) or not isinstance(table.get("stages", {}), Mapping):
             return table
         given = table.get("stages", {})
-        names = sorted({*DEFAULT_STAGES, *given})
+        names = list(dict.fromkeys([*DEFAULT_STAGES, *given]))
         stages = {
             name: {**DEFAULT_STAGES.get(name, {}), **stage}
             if isinstance(stage, Mapping)

@@ -18,8 +18,8 @@ from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
 from retdm.train.checkpoint import check_labels, check_settings
 from retdm.train.history import reached
+from retdm.train.loop import train
 from retdm.train.result import RESULT, conclude
-from retdm.train.run import train
 
 log = logging.getLogger(__name__)
 RUN = "run.json"

@@ -10,8 +10,8 @@ import torch
 from retdm.errors import CheckpointError, DivergenceError
 from retdm.storage import open_store
 from retdm.train import checkpoint
+from retdm.train.loop import train
 from retdm.train.result import conclude
-from retdm.train.run import train
 from retdm.train.session import LocalSession
 from tests.train.conftest import settings
 

@@ -1,0 +1,110 @@
+"""What happens between two epochs: validation, learning rate, record, checkpoint."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retdm import comm
+from retdm.errors import DivergenceError
+from retdm.evaluation import evaluate
+from retdm.train import checkpoint
+from retdm.train.checkpoint import TrainingState
+from retdm.train.history import publish, rank_score
+from retdm.train.run import Run
+from retdm.train.schedule import StageOptimizer
+from retdm.train.scoring import score_split
+from retdm.train.stages import Stage
+from retdm.train.step import EpochSummary
+
+log = logging.getLogger(__name__)
+
+
+def end_epoch(run: Run, stage: Stage, optimizer: StageOptimizer, summary: EpochSummary) -> None:
+    """Validate, adapt the learning rate, record the epoch and hand over a checkpoint.
+
+    Every rank calls this, with `run.progress` behind the epoch.
+
+    Raises:
+        DivergenceError: If the network's scores are not finite.
+    """
+    progress = run.progress
+    validation = _validate(run, stage)
+    metric = run.config.checkpoint.metric
+    # Stage 2 cannot move validation scores, so its plateau is seen on its own objective.
+    moves = stage.trains_classifier
+    monitored = validation[metric] if moves else -summary.means["total"]
+    lr = optimizer.lr
+    optimizer.end_epoch(monitored)
+    name = f"stage{stage.name}-epoch{progress.epoch:03d}"
+    entry: dict[str, Any] = {
+        "stage": stage.name,
+        "epoch": progress.epoch,
+        # The epoch that `python -m retdm.data trace --epoch` shows.
+        "plan_epoch": progress.data.epoch - 1,
+        "step": progress.step,
+        "checkpoint": name,
+        "lr": lr,
+        "rank_score": rank_score(list(run.config.stages).index(stage.name), validation[metric]),
+        "images_per_s": summary.images / summary.seconds,
+        "wait_share": summary.wait_seconds / summary.seconds,
+        **{f"train/{part}": value for part, value in summary.means.items()},
+        **{f"val/{part}": value for part, value in validation.items()},
+    }
+    entry = comm.broadcast_object(entry)
+    run.history.append(entry)
+    if run.logbook:
+        run.logbook.write("epoch", progress.step, entry)
+        run.logbook.upload()
+        log.info(
+            "stage %s epoch %d/%d: loss %.4f, validation mAP %.4f, OF1 %.4f, %.0f images/s",
+            stage.name,
+            progress.epoch,
+            stage.epochs,
+            summary.means["total"],
+            validation["mAP"],
+            validation["OF1"],
+            entry["images_per_s"],
+        )
+    folder = _save(run, optimizer) if comm.rank() == 0 else None
+    numbers = {key: value for key, value in entry.items() if isinstance(value, int | float)}
+    run.session.report(numbers, folder, name)
+    if comm.rank() == 0:
+        publish(run.store, run.history)
+
+
+def _validate(run: Run, stage: Stage) -> dict[str, float]:
+    if not stage.trains_classifier and run.history:
+        last = run.history[-1]
+        return {key[4:]: value for key, value in last.items() if key.startswith("val/")}
+    scores = score_split(run.method, run.val_data, run.config.data, run.session.device)
+    if not np.isfinite(scores).all():
+        raise DivergenceError(
+            f"stage {stage.name}: the network's scores are not finite numbers after this epoch; "
+            "lower optimizer.lr or set optimizer.clip_norm"
+        )
+    metrics = None
+    if comm.rank() == 0:
+        metrics = evaluate(scores, run.val_data.table.targets, threshold=run.config.run.threshold)
+    result: dict[str, float] = comm.broadcast_object(metrics)
+    return result
+
+
+def _save(run: Run, optimizer: StageOptimizer) -> Path:
+    """Write a checkpoint to a temporary folder, which the session takes over."""
+    folder = Path(tempfile.mkdtemp(prefix="retdm-checkpoint-"))
+    checkpoint.save(
+        TrainingState(
+            model=run.method.state_dict(),
+            optimizer=optimizer.state_dict(),
+            bank=run.bank.state_dict() if run.bank is not None else {},
+            progress=run.progress,
+            history=run.history,
+            config=run.config.model_dump(mode="json"),
+            labels=run.train_data.label_space.names,
+        ),
+        folder,
+    )
+    return folder

@@ -1,0 +1,102 @@
+"""Training from a run's start or checkpoint to the end of its last stage."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from retdm import comm
+from retdm.config import Config
+from retdm.console import bar_line
+from retdm.storage import Store
+from retdm.train.epoch_end import end_epoch
+from retdm.train.history import publish
+from retdm.train.logbook import Logbook
+from retdm.train.run import Run, open_run
+from retdm.train.schedule import StageOptimizer
+from retdm.train.session import Session
+from retdm.train.stages import Stage, enter
+from retdm.train.step import Stepper
+
+log = logging.getLogger(__name__)
+
+
+def train(config: Config, session: Session, store: Store) -> Run:
+    """Train until the last stage is done; a session with a checkpoint continues from it.
+
+    Every rank calls this with the same arguments.
+
+    Args:
+        config: The resolved settings.
+        session: The launcher.
+        store: Folder of the run, for logs and the list of checkpoints.
+
+    Raises:
+        CheckpointError: If the checkpoint belongs to other data, labels or settings.
+        DivergenceError: If a loss part stops being finite.
+    """
+    run = open_run(config, session, store)
+    order = ["", *config.stages]
+    try:
+        if comm.rank() == 0:
+            publish(store, run.history)
+            run.logbook = Logbook(store, from_step=run.progress.step)
+        for stage in run.stages:
+            if order.index(stage.name) < order.index(run.progress.stage):
+                continue
+            if stage.name != run.progress.stage:
+                run.progress = replace(run.progress, stage=stage.name, epoch=0)
+                run.optimizer_state = {}
+            _train_stage(run, stage)
+    finally:
+        run.loader.close()
+        if run.logbook:
+            run.logbook.close()
+    return run
+
+
+def _train_stage(run: Run, stage: Stage) -> None:
+    """Train the stage from the run's progress to its end."""
+    config, begin = run.config, run.progress
+    optimizer = StageOptimizer(enter(stage, run.method), config.optimizer, stage.lr)
+    if run.optimizer_state:
+        optimizer.load_state_dict(run.optimizer_state)
+    stepper = Stepper(
+        config,
+        stage,
+        run.method,
+        optimizer,
+        run.bank,
+        run.label_sets,
+        run.session.device,
+        step=begin.step,
+        stage_step=begin.epoch * run.loader.batches_per_epoch + begin.data.next_batch,
+    )
+    while run.progress.epoch < stage.epochs:
+        data, epoch = run.progress.data, run.progress.epoch
+        batches = run.loader.epoch(data.epoch, data.next_batch, augment=stage.augment)
+        on_log = _step_logger(run, stage, epoch)
+        summary = stepper.epoch(batches, on_log)
+        comm.average_buffers(run.method)
+        run.progress = replace(
+            run.progress,
+            data=replace(data, epoch=data.epoch + 1, next_batch=0),
+            epoch=epoch + 1,
+            step=stepper.step,
+        )
+        end_epoch(run, stage, optimizer, summary)
+
+
+def _step_logger(run: Run, stage: Stage, epoch: int) -> Callable[[int, dict[str, float]], None]:
+    started, before = time.perf_counter(), run.history[-1]["step"] if run.history else 0
+
+    def on_log(step: int, means: dict[str, float]) -> None:
+        if run.logbook is None:
+            return
+        run.logbook.write("step", step, means)
+        label = f"stage {stage.name} epoch {epoch + 1}/{stage.epochs}"
+        elapsed_s = time.perf_counter() - started
+        line = bar_line(label, step - before, run.loader.batches_per_epoch, elapsed_s, "batch")
+        log.info("%s, loss %.4f", line, means["total"])
+
+    return on_log
