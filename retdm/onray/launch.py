@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from typing import Any, Literal
 
 import ray
@@ -11,8 +12,9 @@ import torch
 
 from retdm.config import Config
 from retdm.data.manifest import load_manifest
-from retdm.errors import CheckpointError, RetdmError, TransientStorageError
+from retdm.errors import CheckpointError, ConfigError, RetdmError, TransientStorageError
 from retdm.labels import LabelSpace
+from retdm.methods import build_method
 from retdm.onray.session import RaySession
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
@@ -20,6 +22,7 @@ from retdm.train.checkpoint import check_labels, check_settings
 from retdm.train.history import reached
 from retdm.train.loop import train
 from retdm.train.result import RESULT, conclude
+from retdm.train.stages import plan_stages
 
 log = logging.getLogger(__name__)
 RUN = "run.json"
@@ -41,12 +44,15 @@ def run_on_ray(
     manifest = load_manifest(open_store(config.data.url))
     for split in (config.data.train_split, config.data.val_split, config.data.test_split):
         manifest.split(split, url=config.data.url)
+    # Names the wrong method, backbone, stage or image size before a worker starts.
+    plan_stages(config, build_method(config, len(manifest.labels), load_weights=False))
     finished = prepare(store, config, manifest.label_space, manifest.digest, resume)
     if finished:
         log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)
         return result_of(store)
     if not ray.is_initialized():
         ray.init(log_to_driver=True)
+    _check_room(config, workers)
     filesystem, path = arrow_filesystem(storage)
     use_gpu = config.run.gpus == "auto" and ray.cluster_resources().get("GPU", 0) >= workers.low
     trainer = ray.train.torch.TorchTrainer(
@@ -87,6 +93,24 @@ def run_on_ray(
     return result_of(store)
 
 
+def _check_room(config: Config, workers: Workers) -> None:
+    """Refuse more workers than this machine's own Ray has cores for: it would wait for ever.
+
+    A cluster, which a job finds through RAY_ADDRESS, may grow or become free.
+
+    Raises:
+        ConfigError: If there is no room.
+    """
+    cores = ray.cluster_resources().get("CPU", 0)
+    wanted = workers.low * config.run.cpus_per_worker
+    if wanted > cores and "RAY_ADDRESS" not in os.environ:
+        raise ConfigError(
+            f"--workers {workers.low} needs {wanted:g} CPU cores (run.cpus_per_worker is "
+            f"{config.run.cpus_per_worker:g}), Ray on this machine has {cores:g}; ask for fewer "
+            "workers, or submit to a cluster"
+        )
+
+
 def prepare(store: Store, config: Config, labels: LabelSpace, digest: str, resume: Resume) -> bool:
     """Check an earlier run of this name against `resume` and the settings, and record this one.
 
@@ -108,7 +132,9 @@ def prepare(store: Store, config: Config, labels: LabelSpace, digest: str, resum
             "or start it with --resume auto"
         )
     settings = config.model_dump(mode="json")
-    if earlier:
+    stage, epoch = reached(store)
+    # Before the first checkpoint nothing depends on the settings yet: a wrong one can be mended.
+    if earlier and stage:
         record = json.loads(store.read(RUN))
         check_labels(
             LabelSpace(tuple(record["labels"])), labels, what="the run", data=config.data.url
@@ -119,7 +145,6 @@ def prepare(store: Store, config: Config, labels: LabelSpace, digest: str, resum
                 f"{config.data.url} now holds {digest[:12]}; use the same shards or another "
                 "--run-name"
             )
-        stage, epoch = reached(store)
         check_settings(record["config"], settings, stage=stage, epoch=epoch, run=store.url)
         if store.size(RESULT) is not None and _epochs(record["config"]) == _epochs(settings):
             return True
@@ -140,7 +165,9 @@ def result_of(store: Store) -> dict[str, Any]:
 
 def _worker(settings: dict[str, Any]) -> None:
     """What every Ray Train worker runs."""
-    # Our lines only: at the root, INFO would let Ray print every report with all its metrics.
+    # Our lines only. Ray prints every report with all its metrics, by a logger named after its
+    # file, which no setting of Ray's reaches.
+    logging.getLogger(ray.train.v2._internal.execution.context.__file__).setLevel(logging.WARNING)
     ours = logging.getLogger("retdm")
     ours.setLevel(logging.INFO)
     ours.handlers = [logging.StreamHandler()]

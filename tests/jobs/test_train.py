@@ -13,6 +13,7 @@ from retdm.labels import LabelSpace
 from retdm.onray.launch import prepare
 from retdm.onray.workers import Workers
 from retdm.storage import open_store
+from retdm.train.history import publish
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "jobs/recipes").glob("*.toml"))
@@ -89,6 +90,18 @@ def _prepare(folder, resume="auto", *, overrides=(), labels=SPACE, digest="d" * 
     return prepare(open_store(str(folder)), config, labels, digest, resume)
 
 
+def _begin(folder):
+    """A run with one checkpoint."""
+    _prepare(folder)
+    entry = {"stage": "1", "epoch": 1, "checkpoint": "stage1-epoch001", "rank_score": 0.5}
+    publish(open_store(str(folder)), [entry])
+
+
+def test_settings_can_be_mended_until_there_is_a_checkpoint(tmp_path):
+    _prepare(tmp_path, overrides=["loss.k=7"])
+    assert _prepare(tmp_path) is False
+
+
 def test_a_fresh_run_is_recorded(tmp_path):
     assert _prepare(tmp_path) is False
     assert (tmp_path / "run.json").exists()
@@ -108,7 +121,7 @@ def test_a_fresh_run_is_recorded(tmp_path):
     ],
 )
 def test_another_run_of_the_same_name_is_refused(tmp_path, keywords, message):
-    _prepare(tmp_path)
+    _begin(tmp_path)
     with pytest.raises(CheckpointError, match=message):
         _prepare(tmp_path, **keywords)
 
@@ -120,7 +133,7 @@ def test_must_resume_needs_something_to_resume(tmp_path):
 
 
 def test_a_finished_run_is_not_trained_again_unless_it_gets_more_epochs(tmp_path):
-    _prepare(tmp_path)
+    _begin(tmp_path)
     (tmp_path / "result.json").write_text("{}")
     assert _prepare(tmp_path) is True
     assert _prepare(tmp_path, overrides=["stages.3.epochs=9"]) is False
