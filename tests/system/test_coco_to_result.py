@@ -73,6 +73,7 @@ def test_the_result_is_on_storage_and_printed(finished):
     assert 0 < result["metrics"]["test"]["mAP"] <= 1
     assert f"{result['metrics']['test']['mAP']:.4f}" in done.stdout
     assert "stage 3 epoch 1/1" in done.stdout + done.stderr
+    assert "TrainingReport(" not in done.stdout + done.stderr
     names = set(store.names())
     assert {"result.json", "run.json", "log.jsonl", "checkpoints.json"} <= names
     assert any(name.startswith("tensorboard/") for name in names)
