@@ -42,6 +42,11 @@ class DataSettings(Settings):
     read_ahead: int = Field(default=16, ge=0, description="Shards fetched before they are needed")
     loader_workers: int = Field(default=2, ge=0, description="Decoding processes per worker")
 
+    @property
+    def splits(self) -> tuple[str, str, str]:
+        """Every split that a run reads: training, validation, test."""
+        return self.train_split, self.val_split, self.test_split
+
 
 class ModelSettings(Settings):
     """The image network (`model.*`)."""

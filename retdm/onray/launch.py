@@ -42,7 +42,7 @@ def run_on_ray(
     """
     store = open_store(join_url(storage, name))
     manifest = load_manifest(open_store(config.data.url))
-    for split in (config.data.train_split, config.data.val_split, config.data.test_split):
+    for split in config.data.splits:
         manifest.split(split, url=config.data.url)
     # Names the wrong method, backbone, stage or image size before a worker starts.
     plan_stages(config, build_method(config, len(manifest.labels), load_weights=False))

@@ -24,8 +24,8 @@ def describe(config: Config, *, workers: int) -> list[str]:
     if config.data.url:
         manifest = load_manifest(open_store(config.data.url))
         labels = len(manifest.labels)
-        for split in (config.data.val_split, config.data.test_split, config.data.train_split):
-            samples = manifest.split(split, url=config.data.url).samples
+        train, *_ = [manifest.split(name, url=config.data.url) for name in config.data.splits]
+        samples = train.samples
         lines.append(f"data: {manifest.name}, {labels} labels, {samples} training images")
     else:
         lines.append(f"data: NOT CHECKED, data.url is empty; assuming {labels} labels")

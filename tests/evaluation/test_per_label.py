@@ -5,8 +5,6 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
 
 from retdm.evaluation.per_label import (
@@ -15,16 +13,9 @@ from retdm.evaluation.per_label import (
     mean_average_precision,
     per_label,
 )
+from tests.evaluation.conftest import cases
 
-SHAPES = st.tuples(st.integers(1, 20), st.integers(1, 5))
-COARSE = st.integers(0, 4).map(lambda n: n / 4)
-FINE = st.floats(0, 1, width=32)
-CASES = SHAPES.flatmap(
-    lambda shape: st.tuples(
-        st.one_of(arrays(np.float32, shape, elements=e) for e in (COARSE, FINE)),
-        arrays(bool, shape),
-    )
-)
+CASES = cases(rows=20, labels=(1, 5))
 
 
 def reference(scores, targets):

@@ -5,8 +5,6 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from sklearn.metrics import (
     coverage_error,
     label_ranking_average_precision_score,
@@ -15,17 +13,9 @@ from sklearn.metrics import (
 
 from retdm.evaluation import ranking
 from retdm.evaluation.ranking import rank
+from tests.evaluation.conftest import cases
 
-# Few distinct values make many ties; arrays(bool) gives rows without and with all labels.
-SHAPES = st.tuples(st.integers(1, 12), st.integers(2, 7))
-COARSE = st.integers(0, 4).map(lambda n: n / 4)
-FINE = st.floats(0, 1, width=32)
-CASES = SHAPES.flatmap(
-    lambda shape: st.tuples(
-        st.one_of(arrays(np.float32, shape, elements=e) for e in (COARSE, FINE)),
-        arrays(bool, shape),
-    )
-)
+CASES = cases(rows=12, labels=(2, 7))
 
 
 def one_error_reference(scores, targets):
