@@ -1,0 +1,33 @@
+"""Reads a file that can be checked, again if what arrived is wrong."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from retdm.errors import ShardError
+from retdm.storage import Store
+
+T = TypeVar("T")
+ATTEMPTS = 4
+"""How often anything is read whose bytes are wrong; networks and proxies do damage them."""
+_log = logging.getLogger(__name__)
+
+
+def read_verified(store: Store, name: str, check: Callable[[bytes], T]) -> T:
+    """What `check` makes of a file's content, which is read again where `check` refuses it.
+
+    Args:
+        store: Where the file is.
+        name: Of the file.
+        check: Raises `ShardError` if the bytes are not those that were written.
+
+    Raises:
+        ShardError: That of `check` if it refuses what was read four times.
+        StorageError: If the file cannot be read; `NotFoundError` if there is none.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return check(store.read(name))
+        except ShardError as error:
+            _log.warning("reading again: %s", error)
+    return check(store.read(name))
