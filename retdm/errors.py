@@ -33,6 +33,10 @@ class ShardError(RetdmError):
     """A shard set is missing or disagrees with its manifest; names shard and sample."""
 
 
+class BadSampleError(ShardError):
+    """One image cannot be decoded, or its bytes are not those that were packed."""
+
+
 class CheckpointError(RetdmError):
     """A run or checkpoint is missing, damaged, or made for other data."""
 

@@ -5,6 +5,7 @@ contract is described in shards/FORMAT.md.
 """
 
 import hashlib
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -50,7 +51,7 @@ class Manifest(_Table):
     """Everything a reader needs to know before it opens a tar."""
 
     format: Literal["retdm-shards"] = "retdm-shards"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     name: str
     labels: tuple[str, ...]
     splits: dict[str, SplitInfo]
@@ -63,8 +64,13 @@ class Manifest(_Table):
         return LabelSpace(self.labels)
 
     def to_bytes(self) -> bytes:
-        """The file's exact content; equal manifests give equal bytes."""
-        return self.model_dump_json(indent=1).encode() + b"\n"
+        """The file's exact content; equal manifests give equal bytes.
+
+        Its last field is the SHA-256 of all others, so that a reader notices wrong bytes.
+        """
+        content = self.model_dump_json(indent=1)
+        checksum = hashlib.sha256(content.encode()).hexdigest()
+        return f'{content[:-2]},\n "checksum": "{checksum}"\n}}\n'.encode()
 
     @property
     def digest(self) -> str:
@@ -97,11 +103,24 @@ def load_manifest(store: Store) -> Manifest:
             "check the URL, or build it with `python -m retdm.shard build SPEC --source DIR "
             f"--out {store.url}`"
         ) from None
+    return _parse(content, f"{store.url}/{MANIFEST}")
+
+
+def _parse(content: bytes, where: str) -> Manifest:
     try:
-        return Manifest.model_validate_json(content)
+        table = json.loads(content)
+        if isinstance(table, dict):
+            table.pop("checksum", None)
+        manifest = Manifest.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ShardError(f"{where}: {field}: {first['msg']}; rebuild the shard set") from None
+    except ValueError as error:
+        raise ShardError(f"{where}: not JSON ({error}); rebuild the shard set") from None
+    if manifest.to_bytes() != content:
         raise ShardError(
-            f"{store.url}/{MANIFEST}: {where}: {first['msg']}; rebuild the shard set"
-        ) from None
+            f"{where}: its content does not agree with its checksum, so it was changed or damaged "
+            "after it was built; upload it again or rebuild the shard set"
+        )
+    return manifest

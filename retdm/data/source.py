@@ -42,8 +42,7 @@ class SampleReader:
         self.shards = data.info.shards
         self.keys = data.table.keys
         self._locations = data.locations
-        # 32 bytes a sample instead of Python strings: this goes to every loader process.
-        self._digests = b"".join(bytes.fromhex(digest) for digest in data.table.sha256)
+        self._digests = data.table.digests
         self.cache = None if isinstance(data.store, FileStore) else _cache(data, settings, window)
         self._pool: ThreadPoolExecutor | None = None
 
@@ -67,7 +66,7 @@ class SampleReader:
             ShardError: If they differ from the label table's digest, also when read again.
             StorageError: If they cannot be read.
         """
-        wanted = self._digests[32 * row : 32 * row + 32]
+        wanted = self._digests[row].tobytes()
         content = self._fetch(row)
         if sha256(content).digest() != wanted:
             if self.cache is not None:

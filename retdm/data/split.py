@@ -1,21 +1,17 @@
 """One split of a shard set, opened: what is in it and where each image lies."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
 
-from retdm.data.index import Member, parse_index
-from retdm.data.manifest import Manifest, ShardInfo, SplitInfo, load_manifest
+from retdm.data.manifest import Manifest, SplitInfo, load_manifest
 from retdm.data.table import LabelTable, read_table
 from retdm.errors import NotFoundError, ShardError
 from retdm.labels import LabelSpace
 from retdm.storage import Store, open_store
-
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"})
-_READERS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +57,14 @@ class SplitData:
         """The labels in column order."""
         return self.manifest.label_space
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the manifest, which names the whole shard set."""
         return self.manifest.digest
 
 
 def open_split(url: str, split: str) -> SplitData:
-    """Read manifest, label table and offset indexes, and check that they belong together.
+    """Read manifest and label table, and check that they belong together.
 
     Raises:
         ShardError: If any of them is missing, damaged, or disagrees with the others.
@@ -85,22 +81,27 @@ def open_split(url: str, split: str) -> SplitData:
             f"{where}: {len(table)} rows, the manifest says {info.samples} samples in shards of "
             f"{[shard.samples for shard in info.shards]}; rebuild the shard set"
         )
-    with ThreadPoolExecutor(_READERS) as pool:
-        samples = [
-            sample
-            for listed in pool.map(lambda shard: _read_index(store, shard), info.shards)
-            for sample in listed
-        ]
-    pairs = zip(samples, table.keys, strict=True)
-    images = [_image_member(sample, key, where) for sample, key in pairs]
+    _check_places(table, info, where)
+    numbers = np.arange(len(info.shards), dtype=np.int32)
     locations = Locations(
-        shard=np.repeat(
-            np.arange(len(info.shards), dtype=np.int32), [s.samples for s in info.shards]
-        ),
-        offset=np.array([image.offset for image in images], dtype=np.int64),
-        size=np.array([image.size for image in images], dtype=np.int64),
+        shard=np.repeat(numbers, [s.samples for s in info.shards]),
+        offset=table.offsets,
+        size=table.sizes,
     )
     return SplitData(store, split, manifest, table, locations)
+
+
+def _check_places(table: LabelTable, info: SplitInfo, where: str) -> None:
+    """Every image lies within its tar."""
+    ends = np.repeat([s.bytes for s in info.shards], [s.samples for s in info.shards])
+    outside = table.offsets + table.sizes > ends
+    if outside.any():
+        row = int(outside.argmax())
+        raise ShardError(
+            f"{where}: the image of sample {table.keys[row]!r} ends at byte "
+            f"{table.offsets[row] + table.sizes[row]} of a tar of {ends[row]} bytes; rebuild the "
+            "shard set"
+        )
 
 
 def _verified(store: Store, name: str, digest: str) -> bytes:
@@ -119,25 +120,3 @@ def _verified(store: Store, name: str, digest: str) -> bytes:
             "or rebuild the shard set"
         )
     return content
-
-
-def _read_index(store: Store, shard: ShardInfo) -> list[tuple[Member, ...]]:
-    content = _verified(store, shard.index, shard.index_sha256)
-    samples = parse_index(content, name=f"{store.url}/{shard.index}")
-    if len(samples) != shard.samples:
-        raise ShardError(
-            f"{store.url}/{shard.index}: {len(samples)} samples, the manifest says "
-            f"{shard.samples}; rebuild the shard set"
-        )
-    return samples
-
-
-def _image_member(sample: tuple[Member, ...], key: str, where: str) -> Member:
-    for member in sample:
-        if member.ext.lower() in IMAGE_EXTENSIONS and member.name == f"{key}.{member.ext}":
-            return member
-    found = ", ".join(member.name for member in sample) or "nothing"
-    raise ShardError(
-        f"{where}: no image of sample {key!r} at its place in the index, found {found}; rebuild "
-        "the shard set"
-    )

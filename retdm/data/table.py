@@ -1,16 +1,19 @@
-"""The label table of one split: keys, labels and image digests of all its samples.
+"""The label table of one split: key, labels, digest and place of each image.
 
-A Parquet file whose rows stand in the order of the samples in the shards. It is small (tens of
-bytes a sample), so it is read whole: order, labels and counts are known before any tar is.
+A Parquet file whose rows stand in the order of the samples in the shards. It is small (about a
+hundred bytes a sample), so it is read whole: order, labels, counts and offsets are known before
+any tar or index is, however many there are.
 """
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retdm.errors import ShardError
@@ -24,26 +27,58 @@ _SCHEMA = pa.schema(
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
     ]
 )
+
+
+class Keys(Sequence[str]):
+    """The keys of a split, in Arrow's memory: a fraction of what Python strings take."""
+
+    def __init__(self, column: pa.StringArray) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            values: list[str] = self._column[row].to_pylist()
+            return values
+        # int(): Arrow refuses numpy's whole numbers.
+        value: str = self._column[int(row)].as_py()
+        return value
 
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
     """The samples of one split, row by row."""
 
-    keys: tuple[str, ...]
+    keys: Keys
     targets: npt.NDArray[np.bool_]
     """Multi-hot, shape (samples, labels)."""
-    sha256: tuple[str, ...]
-    """Of the stored image bytes, 64 hex digits."""
+    digests: npt.NDArray[np.uint8]
+    """SHA-256 of the stored image bytes, shape (samples, 32)."""
     widths: npt.NDArray[np.int32]
     """Pixels, as stored."""
     heights: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    """Of the image's first byte in its tar."""
+    sizes: npt.NDArray[np.int64]
+    """Of the image, in bytes."""
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.keys)
+
+    def digest(self, row: int) -> bytes:
+        """SHA-256 of the stored image bytes of one sample."""
+        return bytes(self.digests[row])
 
 
 def table_bytes(
@@ -52,6 +87,8 @@ def table_bytes(
     sha256: Sequence[str],
     widths: Sequence[int],
     heights: Sequence[int],
+    offsets: Sequence[int],
+    sizes: Sequence[int],
 ) -> bytes:
     """The Parquet file of these rows; equal rows give equal bytes.
 
@@ -61,8 +98,11 @@ def table_bytes(
         sha256: Digest of each stored image, hex.
         widths: Pixels.
         heights: Pixels.
+        offsets: Where each image begins in its tar, bytes.
+        sizes: Of each image, bytes.
     """
-    columns = [list(keys), [sorted(row) for row in labels], list(sha256), widths, heights]
+    ordered = [sorted(row) for row in labels]
+    columns = [list(keys), ordered, list(sha256), widths, heights, offsets, sizes]
     arrays = [pa.array(c, type=f.type) for c, f in zip(columns, _SCHEMA, strict=True)]
     out = io.BytesIO()
     pq.write_table(
@@ -87,7 +127,7 @@ def read_table(content: bytes, *, labels: int, name: str) -> LabelTable:
 
     Raises:
         ShardError: If it is not such a table, or a row has a label outside the label space,
-            labels out of order, a repeated key, or a digest or size that cannot be.
+            labels out of order, a repeated key, or a digest, size or place that cannot be.
     """
     try:
         # use_threads=False: forking later with Arrow's thread pool alive can deadlock.
@@ -105,21 +145,52 @@ def read_table(content: bytes, *, labels: int, name: str) -> LabelTable:
             )
         if table.column(field.name).null_count:
             raise ShardError(f"{name}: column {field.name!r} has empty cells; rebuild it")
-    keys = tuple(table.column("key").to_pylist())
-    digests = tuple(table.column("sha256").to_pylist())
-    widths = table.column("width").to_numpy()
-    heights = table.column("height").to_numpy()
-    targets = _targets(table.column("labels").combine_chunks(), keys, labels, name)
-    if len(set(keys)) != len(keys):
-        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
-        raise ShardError(f"{name}: key {twice!r} is listed twice; rebuild the shard set")
-    for row, digest in enumerate(digests):
-        if len(digest) != 64 or widths[row] < 1 or heights[row] < 1:
+    column = {field.name: table.column(field.name).combine_chunks() for field in _SCHEMA}
+    keys = Keys(column["key"])
+    numbers = {n: column[n].to_numpy() for n in ("width", "height", "offset", "size")}
+    _check_keys(column["key"], name)
+    _check_numbers(numbers, keys, name)
+    return LabelTable(
+        keys,
+        _targets(column["labels"], keys, labels, name),
+        _digests(column["sha256"], keys, name),
+        numbers["width"],
+        numbers["height"],
+        numbers["offset"],
+        numbers["size"],
+    )
+
+
+def _check_keys(column: pa.StringArray, name: str) -> None:
+    counts = column.value_counts()
+    twice = pc.greater(counts.field("counts"), 1)
+    if pc.any(twice).as_py():
+        key = counts.field("values").filter(twice)[0].as_py()
+        raise ShardError(f"{name}: key {key!r} is listed twice; rebuild the shard set")
+
+
+def _check_numbers(numbers: dict[str, npt.NDArray[np.int64]], keys: Keys, name: str) -> None:
+    for field, least in (("width", 1), ("height", 1), ("offset", 0), ("size", 0)):
+        wrong = numbers[field] < least
+        if wrong.any():
+            row = int(wrong.argmax())
             raise ShardError(
-                f"{name}: sample {keys[row]!r} has digest {digest!r} and size "
-                f"{widths[row]}x{heights[row]}, which cannot be; rebuild the shard set"
+                f"{name}: sample {keys[row]!r} has {field} {numbers[field][row]}, which cannot "
+                "be; rebuild the shard set"
             )
-    return LabelTable(keys, targets, digests, widths, heights)
+
+
+def _digests(column: pa.StringArray, keys: Keys, name: str) -> npt.NDArray[np.uint8]:
+    """Hex digits to bytes, all rows at once."""
+    good = pc.match_substring_regex(column, "^[0-9a-f]{64}$").to_numpy(zero_copy_only=False)
+    if not good.all():
+        row = int(good.argmin())
+        raise ShardError(
+            f"{name}: sample {keys[row]!r} has sha256 {column[row].as_py()!r}, wanted 64 hex "
+            "digits; rebuild the shard set"
+        )
+    content = bytes.fromhex("".join(column.to_pylist()))
+    return np.frombuffer(content, dtype=np.uint8).reshape(-1, 32)
 
 
 def _same_list(found: pa.DataType | None, wanted: pa.DataType) -> bool:
@@ -129,9 +200,7 @@ def _same_list(found: pa.DataType | None, wanted: pa.DataType) -> bool:
     return bool(found.value_type == wanted.value_type)
 
 
-def _targets(
-    column: pa.Array, keys: tuple[str, ...], labels: int, name: str
-) -> npt.NDArray[np.bool_]:
+def _targets(column: pa.Array, keys: Keys, labels: int, name: str) -> npt.NDArray[np.bool_]:
     """Scatter the lists into a multi-hot matrix."""
     if column.flatten().null_count:
         raise ShardError(f"{name}: column 'labels' has empty cells; rebuild it")

@@ -28,6 +28,7 @@ class Packer:
         self.shards: list[ShardInfo] = []
         self.records: list[Record] = []
         self.photos: list[tuple[str, int, int]] = []
+        self.places: list[tuple[int, int]] = []
         self.open: TarShard | None = None
 
     def add(self, record: Record, photo: Photo) -> None:
@@ -47,7 +48,10 @@ class Packer:
 
     def _send(self, tar: TarShard) -> None:
         tar.close()
-        index = format_index(read_members(tar.path))
+        samples = read_members(tar.path)
+        index = format_index(samples)
+        images = [next(m for m in sample if m.ext != "json") for sample in samples]
+        self.places += [(image.offset, image.size) for image in images]
         with tar.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         info = ShardInfo(
@@ -73,6 +77,8 @@ class Packer:
             [digest for digest, _, _ in self.photos],
             [width for _, width, _ in self.photos],
             [height for _, _, height in self.photos],
+            [offset for offset, _ in self.places],
+            [size for _, size in self.places],
         )
         info = SplitInfo(
             samples=len(self.records),

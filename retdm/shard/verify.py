@@ -204,7 +204,7 @@ def _sample(
     if len(images) != 1 or "json" not in files or len(files) != 2:
         yield Fault(shard.name, key, f"has {sorted(files)}, wanted one jpg or png and one json")
         return
-    image, text = files[images[0]][1], files["json"][1]
+    (member, image), (_, text) = files[images[0]], files["json"]
     try:
         described = json.loads(text)
         labels, names = described["label_ids"], described["labels"]
@@ -222,7 +222,14 @@ def _sample(
     columns = np.flatnonzero(table.targets[row]).tolist()
     if labels != columns:
         yield Fault(shard.name, key, f"labels {labels}, the label table says {columns}")
-    if hashlib.sha256(image).hexdigest() != table.sha256[row]:
+    if (member.offset, member.size) != (table.offsets[row], table.sizes[row]):
+        yield Fault(
+            shard.name,
+            key,
+            f"the image is {member.size} bytes at {member.offset}, the label table says "
+            f"{table.sizes[row]} at {table.offsets[row]}",
+        )
+    if hashlib.sha256(image).digest() != table.digest(row):
         yield Fault(shard.name, key, "the image is not the one of the label table (sha256)")
     try:
         size = Image.open(io.BytesIO(image)).size

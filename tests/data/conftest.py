@@ -48,13 +48,23 @@ def build(
     labels = [[bit for bit in range(len(LABELS)) if i >> bit & 1] for i in range(len(images))]
     keys = [f"photo-{i:03d}" for i in range(len(images))]
     starts = np.cumsum([0, *sizes])
-    shards = tuple(
+    built = [
         _shard(store, f"{split}/{n:06d}.tar", list(range(starts[n], starts[n + 1])), keys, images,
                labels, extension)
         for n in range(len(sizes))
-    )  # fmt: skip
+    ]  # fmt: skip
+    shards = tuple(info for info, _ in built)
+    places = [place for _, listed in built for place in listed]
     digests = [hashlib.sha256(image).hexdigest() for image in images]
-    table = table_bytes(keys, labels, digests, [40] * len(keys), [30] * len(keys))
+    table = table_bytes(
+        keys,
+        labels,
+        digests,
+        [40] * len(keys),
+        [30] * len(keys),
+        [offset for offset, _ in places],
+        [size for _, size in places],
+    )
     store.write(f"{split}/labels.parquet", table)
     info = SplitInfo(
         samples=len(keys),
@@ -75,7 +85,7 @@ def _shard(
     images: Sequence[bytes],
     labels: list[list[int]],
     extension: str,
-) -> ShardInfo:
+) -> tuple[ShardInfo, list[tuple[int, int]]]:
     out = io.BytesIO()
     with wds.TarWriter(out, mtime=0) as writer:
         for row in rows:
@@ -99,7 +109,8 @@ def _shard(
     )
     store.write(name, content)
     store.write(info.index, index)
-    return info
+    images = [next(m for m in members if m.ext == extension) for members in samples.values()]
+    return info, [(image.offset, image.size) for image in images]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from retdm.data.table import read_table, table_bytes
 from retdm.errors import ShardError
 
-DIGEST = "0" * 64
+DIGEST = "0f" * 32
 
 
 def _table(
@@ -17,17 +17,21 @@ def _table(
     keys: Sequence[str] = ("a", "b", "c"),
     digest: str = DIGEST,
     width: int = 4,
+    size: int = 9,
 ) -> bytes:
     n = len(keys)
-    return table_bytes(keys, labels, [digest] * n, [width] * n, [3] * n)
+    places = range(512, 512 + n)
+    return table_bytes(keys, labels, [digest] * n, [width] * n, [3] * n, places, [size] * n)
 
 
 def test_rows_are_read_back_in_order() -> None:
     table = read_table(_table(), labels=3, name="t")
-    assert table.keys == ("a", "b", "c")
+    assert list(table.keys) == ["a", "b", "c"]
+    assert (table.keys[1], table.keys[1:]) == ("b", ["b", "c"])
     assert table.targets.tolist() == [[True, False, True], [False] * 3, [False, True, False]]
-    assert table.sha256 == (DIGEST,) * 3
+    assert table.digest(2) == bytes.fromhex(DIGEST)
     assert (table.widths.tolist(), table.heights.tolist()) == ([4] * 3, [3] * 3)
+    assert (table.offsets.tolist(), table.sizes.tolist()) == ([512, 513, 514], [9] * 3)
 
 
 def test_equal_rows_give_equal_bytes() -> None:
@@ -55,8 +59,10 @@ def test_an_empty_table_is_possible() -> None:
         (_table(((), (-1,), ())), r"sample 'b' has label -1"),
         (_table(((), (1, 1), ())), r"labels of sample 'b' are not in ascending order"),
         (_table(keys=("a", "b", "a")), r"t: key 'a' is listed twice"),
-        (_table(digest="abc"), r"sample 'a' has digest 'abc' and size 4x3, which cannot be"),
-        (_table(width=0), r"size 0x3, which cannot be"),
+        (_table(digest="abc"), r"sample 'a' has sha256 'abc', wanted 64 hex digits"),
+        (_table(digest=" f" * 32), r"sample 'a' has sha256 .*, wanted 64 hex digits"),
+        (_table(width=0), r"sample 'a' has width 0, which cannot be"),
+        (_table(size=-1), r"sample 'a' has size -1, which cannot be"),
     ],
 )
 def test_damage_is_named(content: bytes, message: str) -> None:

@@ -8,6 +8,7 @@ import tarfile
 
 import pytest
 
+from retdm.data.manifest import Manifest
 from retdm.data.table import read_table, table_bytes
 from retdm.shard.verify import Fault, verify
 
@@ -21,7 +22,8 @@ def found(shards):
 def edit_manifest(shards, change):
     content = json.loads((shards / "manifest.json").read_text())
     change(content)
-    (shards / "manifest.json").write_text(json.dumps(content))
+    del content["checksum"]
+    (shards / "manifest.json").write_bytes(Manifest.model_validate(content).to_bytes())
 
 
 def rewrite(path, change):
@@ -147,7 +149,17 @@ def test_a_picture_too_large_to_decode_is_a_fault(shards, bomb):
     table = read_table(path.read_bytes(), labels=2, name="t")
     labels = [row.nonzero()[0].tolist() for row in table.targets]
     digests = [hashlib.sha256(bomb).hexdigest()] * len(table)
-    path.write_bytes(table_bytes(table.keys, labels, digests, table.widths, table.heights))
+    path.write_bytes(
+        table_bytes(
+            table.keys,
+            labels,
+            digests,
+            table.widths,
+            table.heights,
+            table.offsets,
+            table.sizes,
+        )
+    )
     rewrite(shards / TAR, lambda n, c: (n, c if n.endswith(".json") else bomb))
     reason = "the image cannot be opened (DecompressionBombError)"
     assert sum(line.endswith(reason) for line in found(shards)) == 4
@@ -158,10 +170,15 @@ def test_label_tables(shards):
     table = read_table(path.read_bytes(), labels=2, name="t")
     labels = [row.nonzero()[0].tolist() for row in table.targets]
     labels[5] = [] if labels[5] else [1]
+    digests = [table.digest(row).hex() for row in range(len(table))]
+    taller, later = table.heights + 1, table.offsets + 512
     path.write_bytes(
-        table_bytes(table.keys, labels, table.sha256, table.widths, table.heights + 1)
+        table_bytes(table.keys, labels, digests, table.widths, taller, later, table.sizes)
     )
     text = "\n".join(found(shards))
+    assert (
+        len(re.findall(r"the image is \d+ bytes at \d+, the label table says \d+ at", text)) == 14
+    )
     assert "train/labels.parquet: sha256 is" in text
     assert f"{TAR}: sample '{table.keys[5]}': labels" in text
     assert len(re.findall(r"\d+x\d+ pixels, the label table says \d+x\d+", text)) == 14
@@ -213,7 +230,7 @@ def test_a_photo_in_two_splits(shards):
     [
         (None, "no manifest.json, so there is no finished shard set here"),
         (b"", "rebuild the shard set"),
-        (b'{"format": "retdm-shards", "version": 2}', "version: Input should be 1; rebuild"),
+        (b'{"format": "retdm-shards", "version": 1}', "version: Input should be 2; rebuild"),
     ],
 )
 def test_manifest_missing_or_damaged(shards, content, what):

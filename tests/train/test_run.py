@@ -2,11 +2,11 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 
+from retdm.data.manifest import load_manifest
 from retdm.errors import CheckpointError, DivergenceError
 from retdm.storage import open_store
 from retdm.train import checkpoint
@@ -164,10 +164,10 @@ def test_evaluating_on_other_labels_is_refused_by_name(finished, shards, tmp_pat
     from retdm import console
     from retdm.evaluate import main
 
-    manifest = json.loads((Path(shards) / "manifest.json").read_text())
-    manifest["labels"][0] = "comet"
+    manifest = load_manifest(open_store(str(shards)))
+    renamed = manifest.model_copy(update={"labels": ("comet", *manifest.labels[1:])})
     shutil.copytree(shards, tmp_path / "other")
-    (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "other" / "manifest.json").write_bytes(renamed.to_bytes())
     arguments = [str(finished[0]), "--data", str(tmp_path / "other")]
     assert console.run(lambda: main(arguments)) == 2
     error = capsys.readouterr().err
