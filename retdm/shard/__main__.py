@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from retdm.console import run
 from retdm.shard.build import build
@@ -13,6 +14,7 @@ from retdm.shard.spec import load_spec
 from retdm.shard.stats import render, stats
 from retdm.shard.verify import verify
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _EXAMPLES = """examples:
   python -m retdm.shard build shards/coco2014.toml --source ~/coco --out s3://photos/coco2014
   python -m retdm.shard build shards/scene.toml --source ./scene --out ./shards --set split.seed=1
@@ -31,6 +33,19 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_build, _add_verify, _add_stats):
+        add(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command (`sys.argv` unless given); returns the exit status."""
+    given = _parser().parse_args(arguments)
+    status: int = given.run(given)
+    return status
+
+
+def _add_build(commands: Commands) -> None:
     make = commands.add_parser("build", help="pack a data set")
     make.add_argument("spec", metavar="SPEC.toml", help="what to read and how, see shards/")
     make.add_argument("--source", type=Path, required=True, help="folder of the data set")
@@ -47,24 +62,20 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="replace a finished shard set; it is removed before the new one is packed",
     )
+    make.set_defaults(run=_build)
+
+
+def _add_verify(commands: Commands) -> None:
     check = commands.add_parser("verify", help="read everything back and list every fault")
     check.add_argument("url", metavar="URL", help="folder or s3:// URL of a shard set")
+    check.set_defaults(run=_verify)
+
+
+def _add_stats(commands: Commands) -> None:
     count = commands.add_parser("stats", help="photos, labels and bytes by split")
     count.add_argument("url", metavar="URL", help="folder or s3:// URL of a shard set")
     count.add_argument("--json", action="store_true", help="print JSON")
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command (`sys.argv` unless given); returns the exit status."""
-    given = _parser().parse_args(arguments)
-    if given.command == "build":
-        return _build(given)
-    if given.command == "verify":
-        return _verify(given.url)
-    values = stats(given.url)
-    print(json.dumps(values) if given.json else render(values))
-    return 0
+    count.set_defaults(run=_stats)
 
 
 def _build(given: argparse.Namespace) -> int:
@@ -81,12 +92,18 @@ def _build(given: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(url: str) -> int:
-    faults = verify(url)
+def _verify(given: argparse.Namespace) -> int:
+    faults = verify(given.url)
     for fault in faults:
         print(fault)
-    print(f"{url}: {len(faults)} wrong" if faults else f"{url}: sound")
+    print(f"{given.url}: {len(faults)} wrong" if faults else f"{given.url}: sound")
     return 1 if faults else 0
+
+
+def _stats(given: argparse.Namespace) -> int:
+    values = stats(given.url)
+    print(json.dumps(values) if given.json else render(values))
+    return 0
 
 
 if __name__ == "__main__":
