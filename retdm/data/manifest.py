@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from retdm.data.verified import read_verified
 from retdm.errors import NotFoundError, ShardError
 from retdm.labels import LabelSpace
 from retdm.storage import Store
@@ -96,14 +97,15 @@ def load_manifest(store: Store) -> Manifest:
         ShardError: If it is absent, not JSON, or of another format version.
     """
     try:
-        content = store.read(MANIFEST)
+        return read_verified(
+            store, MANIFEST, lambda content: _parse(content, f"{store.url}/{MANIFEST}")
+        )
     except NotFoundError:
         raise ShardError(
             f"{store.url}: no {MANIFEST}, so there is no finished shard set here; "
             "check the URL, or build it with `python -m retdm.shard build SPEC --source DIR "
             f"--out {store.url}`"
         ) from None
-    return _parse(content, f"{store.url}/{MANIFEST}")
 
 
 def _parse(content: bytes, where: str) -> Manifest:

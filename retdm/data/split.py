@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from retdm.data.manifest import Manifest, SplitInfo, load_manifest
 from retdm.data.table import LabelTable, read_table
+from retdm.data.verified import read_verified
 from retdm.errors import NotFoundError, ShardError
 from retdm.labels import LabelSpace
 from retdm.storage import Store, open_store
@@ -73,9 +74,8 @@ def open_split(url: str, split: str) -> SplitData:
     store = open_store(url)
     manifest = load_manifest(store)
     info = manifest.split(split, url=store.url)
-    content = _verified(store, info.table, info.table_sha256)
     where = f"{store.url}/{info.table}"
-    table = read_table(content, labels=len(manifest.labels), name=where)
+    table = _read_table(store, info, labels=len(manifest.labels), where=where)
     if len(table) != info.samples or sum(s.samples for s in info.shards) != info.samples:
         raise ShardError(
             f"{where}: {len(table)} rows, the manifest says {info.samples} samples in shards of "
@@ -104,19 +104,21 @@ def _check_places(table: LabelTable, info: SplitInfo, where: str) -> None:
         )
 
 
-def _verified(store: Store, name: str, digest: str) -> bytes:
-    """The file's content if it is what the manifest says."""
+def _read_table(store: Store, info: SplitInfo, *, labels: int, where: str) -> LabelTable:
+    def check(content: bytes) -> bytes:
+        found = sha256(content).hexdigest()
+        if found != info.table_sha256:
+            raise ShardError(
+                f"{where}: sha256 is {found}, the manifest says {info.table_sha256}; upload it "
+                "again or rebuild the shard set"
+            )
+        return content
+
     try:
-        content = store.read(name)
+        content = read_verified(store, info.table, check)
     except NotFoundError:
         raise ShardError(
-            f"{store.url}/{name}: missing, though the manifest lists it; upload it again or "
-            "rebuild the shard set"
+            f"{where}: missing, though the manifest lists it; upload it again or rebuild the "
+            "shard set"
         ) from None
-    found = sha256(content).hexdigest()
-    if found != digest:
-        raise ShardError(
-            f"{store.url}/{name}: sha256 is {found}, the manifest says {digest}; upload it again "
-            "or rebuild the shard set"
-        )
-    return content
+    return read_table(content, labels=labels, name=where)

@@ -22,12 +22,18 @@ def read_verified(store: Store, name: str, check: Callable[[bytes], T]) -> T:
         check: Raises `ShardError` if the bytes are not those that were written.
 
     Raises:
-        ShardError: That of `check` if it refuses what was read four times.
+        ShardError: That of `check` if it refuses what was read four times, or if the same bytes
+            came twice: then they are what is stored.
         StorageError: If the file cannot be read; `NotFoundError` if there is none.
     """
-    for _ in range(ATTEMPTS - 1):
+    before = None
+    for attempt in range(ATTEMPTS):
+        content = store.read(name)
         try:
-            return check(store.read(name))
+            return check(content)
         except ShardError as error:
-            _log.warning("reading again: %s", error)
-    return check(store.read(name))
+            if content == before or attempt == ATTEMPTS - 1:
+                raise
+            _log.info("reading again: %s", error)
+            before = content
+    raise AssertionError("unreachable")
