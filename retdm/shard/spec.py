@@ -29,6 +29,21 @@ class TarOptions(Settings):
     samples: int = Field(default=10_000, ge=1, description="Most photos in a tar")
 
 
+class ArchiveOptions(Settings):
+    """One official archive of the source, for `python -m retdm.shard fetch` (`[[fetch]]`)."""
+
+    url: str = Field(pattern=r"^https?://[^/]+/.+", description="Of a zip archive")
+    bytes: int = Field(ge=1, description="Its size")
+    digest: str = Field(
+        default="",
+        pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|)$",
+        description='"sha256:HEX" or "md5:HEX"; empty: none was published',
+    )
+    members: str = Field(default="*", min_length=1, description="Files to unpack, as a pattern")
+    into: str = Field(default="", description="Folder of the source that they go to")
+    unpacked: int = Field(default=0, ge=0, description="Their size, about; 0: as the archive")
+
+
 class ShardSpec(Settings):
     """Everything that decides the bytes of a shard set, besides the source."""
 
@@ -38,6 +53,8 @@ class ShardSpec(Settings):
     split: SplitOptions = SplitOptions()
     resize: ResizeOptions = ResizeOptions()
     shards: TarOptions = TarOptions()
+    # Where the source comes from does not decide the bytes, so the manifest does not have it.
+    fetch: tuple[ArchiveOptions, ...] = Field(default=(), exclude=True)
 
 
 def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> tuple[ShardSpec, Settings]:
