@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from retdm.errors import NotFoundError, StorageError
 from retdm.storage.protocol import check_name
@@ -49,17 +50,23 @@ class FileStore:
 
     def write(self, name: str, content: bytes | Path) -> None:
         """Write beside the target, then rename over it."""
+        with self.writing(name) as file:
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
+            else:
+                file.write(content)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A file to fill, which takes its name when the block ends, and only if without error."""
         path = self.path(name)
         with self._explained(name):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
             try:
-                with temporary.open("xb") as file:
-                    if isinstance(content, Path):
-                        with content.open("rb") as source:
-                            shutil.copyfileobj(source, file, 1 << 20)
-                    else:
-                        file.write(content)
+                with temporary.open("xb", buffering=1 << 20) as file:
+                    yield file
                     file.flush()
                     # Without this a power cut after the rename can leave an empty file.
                     os.fsync(file.fileno())
