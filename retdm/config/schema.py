@@ -33,7 +33,9 @@ class DataSettings(Settings):
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = "test"
-    shuffle_window: int = Field(default=16, ge=1, description="Shards mixed with one another")
+    shuffle_window: int = Field(
+        default=0, ge=0, description="Shards mixed with one another; 0: suits the shards' sizes"
+    )
     read: Literal["shards", "ranges"] = Field(
         default="shards", description="Cache whole shards on the node, or read single samples"
     )

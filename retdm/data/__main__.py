@@ -7,9 +7,11 @@ from hashlib import sha256
 
 from retdm.config import DataSettings
 from retdm.console import run
-from retdm.data.plan import epoch_order, num_batches, rank_part
+from retdm.data.order import epoch_order, resolve_window
+from retdm.data.plan import Cut, num_batches, rank_part
 from retdm.data.source import SampleReader
 from retdm.data.split import open_split
+from retdm.errors import ConfigError
 
 _EXAMPLES = """\
 examples:
@@ -44,9 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     trace.add_argument("--batches", type=_whole(0), help="how many; default: all to the end")
     trace.add_argument(
         "--shuffle-window",
-        type=_whole(1),
+        type=_whole(0),
         default=defaults.shuffle_window,
-        help="data.shuffle_window of the run; default: %(default)s",
+        help="data.shuffle_window of the run, 0 is automatic; default: %(default)s",
     )
     trace.add_argument(
         "--digest",
@@ -72,29 +74,33 @@ def _whole(least: int) -> "type[int]":
 
 def _trace(asked: argparse.Namespace) -> int:
     data = open_split(asked.url, asked.split)
-    settings = DataSettings(url=asked.url, shuffle_window=asked.shuffle_window)
-    reader = SampleReader(data, settings, window=asked.shuffle_window) if asked.digest else None
+    window = resolve_window(asked.shuffle_window, data.shard_sizes)
     order = epoch_order(
         data.shard_sizes,
         digest=data.digest,
         split=asked.split,
         seed=asked.seed,
         epoch=asked.epoch,
-        window=asked.shuffle_window,
+        window=window,
     )
     stop = num_batches(len(order), asked.batch_size)
+    # Right at the end is where an epoch that is done would be resumed.
+    if asked.start_batch > stop:
+        raise ConfigError(
+            f"--start-batch is {asked.start_batch}, but an epoch of split {asked.split!r} has "
+            f"{stop} batches of {asked.batch_size}; begin earlier"
+        )
     if asked.batches is not None:
         stop = min(stop, asked.start_batch + asked.batches)
+    # What the loader processes read with, so a digest shows what a run would get.
+    settings = DataSettings(url=asked.url)
+    reader = SampleReader(data, settings, window=window) if asked.digest else None
     for batch in range(asked.start_batch, stop):
         for rank in range(asked.world_size):
-            part = rank_part(
-                order,
-                batch,
-                batch_size=asked.batch_size,
-                rank=rank,
-                world_size=asked.world_size,
-                min_rows=0,
+            cut = Cut(
+                batch_size=asked.batch_size, rank=rank, world_size=asked.world_size, min_rows=0
             )
+            part = rank_part(order, batch, cut)
             rows = part.rows[part.valid].tolist()
             line = {"batch": batch, "rank": rank, "keys": [data.table.keys[row] for row in rows]}
             if reader is not None:

@@ -2,10 +2,9 @@
 
 import logging
 import threading
+from collections import deque
+from collections.abc import Iterator
 
-import numpy as np
-
-from retdm.data.plan import Rows
 from retdm.data.source import SampleReader
 from retdm.errors import RetdmError
 
@@ -20,49 +19,52 @@ class ReadAhead:
 
     Args:
         reader: Whose cache is filled; without one, nothing is done.
-        order: Rows still to be read, in order.
+        coming: First batch and number of each shard to be read, in order of first use.
         ahead: Shards fetched before they are needed; 0 turns it off.
     """
 
-    def __init__(self, reader: SampleReader, order: Rows, *, ahead: int) -> None:
-        shards, first = np.unique(reader.shard_of(order), return_index=True)
-        by_use = np.argsort(first)
+    def __init__(
+        self, reader: SampleReader, coming: Iterator[tuple[int, int]], *, ahead: int
+    ) -> None:
         self._reader = reader
-        self._shards = [reader.shards[number] for number in shards[by_use]]
-        self._first = first[by_use]
+        self._coming = coming
         self._ahead = ahead
-        self._allowed = 0
+        self._unused: deque[int] = deque()
+        """First batches of the shards that were fetched and are not in use yet."""
+        self._reached = -1
         self._closed = False
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        if reader.cache is not None and ahead > 0 and self._shards:
-            self._thread = threading.Thread(target=self._run, name="retdm-ahead", daemon=True)
-            self._thread.start()
+        if reader.cache is not None and ahead > 0:
+            threading.Thread(target=self._run, name="retdm-ahead", daemon=True).start()
 
-    def reached(self, rows: int) -> None:
-        """Say that the first `rows` rows of the order are read or being read."""
+    def reached(self, batch: int) -> None:
+        """Say that this batch and those before it are read or being read."""
         with self._changed:
-            in_use = int(np.searchsorted(self._first, rows))
-            self._allowed = min(in_use + self._ahead, len(self._shards))
+            self._reached = batch
             self._changed.notify()
 
     def close(self) -> None:
-        """End the thread; a fetch that has begun is finished first."""
+        """Fetch no more; a fetch that has begun, which may take long, is not waited for."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
 
     def _run(self) -> None:
         cache = self._reader.cache
         assert cache is not None
-        for number, shard in enumerate(self._shards):
+        for batch, number in self._coming:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or number < self._allowed)  # noqa: B023
+                self._unused.append(batch)
+                self._changed.wait_for(lambda: self._closed or self._may_fetch())
                 if self._closed:
                     return
             try:
-                cache.fetch(self._reader.store, shard, wait=False)
+                cache.fetch(self._reader.store, self._reader.shards[number], wait=False)
             except RetdmError as error:
-                _log.warning("reading ahead: %s", error)
+                if not self._closed:
+                    _log.warning("reading ahead: %s", error)
+
+    def _may_fetch(self) -> bool:
+        while self._unused and self._unused[0] <= self._reached:
+            self._unused.popleft()
+        return len(self._unused) <= self._ahead

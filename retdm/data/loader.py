@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
@@ -21,7 +20,8 @@ from retdm.data.ahead import ReadAhead
 from retdm.data.batch import Batch
 from retdm.data.decode import Decoder
 from retdm.data.maker import BatchMaker, BatchRequest, Failure, Made
-from retdm.data.plan import Rows, epoch_order, num_batches, rank_part
+from retdm.data.order import Order, epoch_order, resolve_window, table_order
+from retdm.data.plan import Cut, coming_shards, num_batches, rank_part
 from retdm.data.source import SampleReader
 from retdm.data.split import SplitData
 
@@ -61,8 +61,9 @@ class _Loader:
     ) -> None:
         self.data = data
         self.batch_size = batch_size
+        self.window = window
         self._settings = settings
-        self._cut = {"rank": rank, "world_size": world_size, "min_rows": min_rows}
+        self._cut = Cut(batch_size=batch_size, rank=rank, world_size=world_size, min_rows=min_rows)
         self._reader = SampleReader(data, settings, window=window)
         decoder = Decoder.of(
             image_size=settings.image_size, resize=settings.resize, augment=settings.augment
@@ -84,27 +85,27 @@ class _Loader:
                 "prefetch_factor": _PREFETCH,
                 "persistent_workers": True,
                 "multiprocessing_context": _forkserver(),
-                "worker_init_fn": partial(_adopt, _aws_settings()),
+                "worker_init_fn": partial(_adopt, _storage_settings()),
             }
         self._batches: DataLoader[Made] = DataLoader(BatchMaker(self._reader, decoder), **common)
 
-    def _run(self, order: Rows, start: int, crop: tuple[int, int] | None) -> Iterator[Batch]:
+    def _run(self, order: Order, start: int, crop: tuple[int, int] | None) -> Iterator[Batch]:
         count = num_batches(len(order), self.batch_size)
         self._requests.coming = (self._request(order, b, crop) for b in range(start, count))
-        rest = order[start * self.batch_size :]
-        ahead = ReadAhead(self._reader, rest, ahead=self._settings.read_ahead)
+        shards = coming_shards(order, start, self._cut)
+        ahead = ReadAhead(self._reader, shards, ahead=self._settings.read_ahead)
         try:
-            ahead.reached(self.batch_size * (self._in_flight + 1))
-            for done, item in enumerate(self._batches, start=1):
+            ahead.reached(start + self._in_flight)
+            for batch, item in enumerate(self._batches, start=start):
                 if isinstance(item, Failure):
                     raise item.error
-                ahead.reached(self.batch_size * (done + self._in_flight + 1))
+                ahead.reached(batch + 1 + self._in_flight)
                 yield item
         finally:
             ahead.close()
 
-    def _request(self, order: Rows, batch: int, crop: tuple[int, int] | None) -> BatchRequest:
-        part = rank_part(order, batch, batch_size=self.batch_size, **self._cut)
+    def _request(self, order: Order, batch: int, crop: tuple[int, int] | None) -> BatchRequest:
+        part = rank_part(order, batch, self._cut)
         return BatchRequest(part, self.data.table.targets[part.rows], crop)
 
     def close(self) -> None:
@@ -145,7 +146,7 @@ class TrainingLoader(_Loader):
             rank=rank,
             world_size=world_size,
             batch_size=settings.batch_size,
-            window=settings.shuffle_window,
+            window=resolve_window(settings.shuffle_window, data.shard_sizes),
             min_rows=_MIN_TRAINING_ROWS,
             pin_memory=pin_memory,
         )
@@ -177,7 +178,7 @@ class TrainingLoader(_Loader):
             split=self.data.split,
             seed=self._seed,
             epoch=epoch,
-            window=self._settings.shuffle_window,
+            window=self.window,
         )
         crops = self._augment if augment is None else augment
         return self._run(order, start_batch, (self._seed, epoch) if crops else None)
@@ -222,7 +223,7 @@ class EvaluationLoader(_Loader):
 
     def batches(self) -> Iterator[Batch]:
         """All batches; see `TrainingLoader.epoch` for errors."""
-        return self._run(np.arange(len(self.data)), 0, None)
+        return self._run(table_order(self.data.shard_sizes), 0, None)
 
 
 def _forkserver() -> multiprocessing.context.ForkServerContext:
@@ -232,12 +233,12 @@ def _forkserver() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-def _aws_settings() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+def _storage_settings() -> dict[str, str]:
+    return {n: value for n, value in os.environ.items() if n.startswith(("AWS_", "RETDM_S3_"))}
 
 
 def _adopt(settings: dict[str, str], _worker: int) -> None:
-    """Take over this process's AWS variables: the fork server has those of its own start."""
-    for name in _aws_settings():
+    """Take over this process's storage variables: the fork server has those of its own start."""
+    for name in _storage_settings():
         del os.environ[name]
     os.environ.update(settings)

@@ -1,21 +1,19 @@
-"""Which sample stands where in an epoch, and which rank handles it.
+"""Which rank handles what of an epoch, and where a run stands in it.
 
-The order of an epoch is a pure function of the shard set and four numbers. Global batch b is a
-slice of that order, cut contiguously among the ranks, so what is in a batch does not depend on
-how many workers there are, and training can resume at any batch on any number of them.
+Global batch b is a slice of the epoch's order, cut contiguously among the ranks, so what is in a
+batch does not depend on how many workers there are, and training can resume at any batch on any
+number of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from retdm.data.draws import permutation
+from retdm.data.order import Order, Rows
 from retdm.errors import CheckpointError
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,8 @@ class Position:
     """SHA-256 of the manifest."""
     batch_size: int
     """Global."""
+    window: int
+    """Shards mixed with one another, as resolved."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
@@ -65,55 +65,28 @@ class Position:
             )
         return cls(**table)
 
-    def check(self, *, seed: int, digest: str, batch_size: int) -> None:
-        """Make sure that the run to resume reads the same batches.
+    def check(self, now: "Position") -> None:
+        """Make sure that the run to resume reads the same batches as `now`, one not begun.
 
         Raises:
             CheckpointError: Names what differs.
         """
-        now: dict[str, Any] = {"seed": seed, "data.batch_size": batch_size, "data digest": digest}
-        then = (self.seed, self.batch_size, self.digest)
+        names = {
+            "seed": "seed",
+            "data.batch_size": "batch_size",
+            "data.shuffle_window": "window",
+            "data digest": "digest",
+        }
         differing = [
-            f"{name} was {old}, is {new}"
-            for old, (name, new) in zip(then, now.items(), strict=True)
-            if old != new
+            f"{name} was {getattr(self, field)}, is {getattr(now, field)}"
+            for name, field in names.items()
+            if getattr(self, field) != getattr(now, field)
         ]
         if differing:
             raise CheckpointError(
                 f"the checkpoint belongs to another order of the data ({'; '.join(differing)}); "
                 "set these back, or start a run under another name"
             )
-
-
-def epoch_order(
-    sizes: Sequence[int], *, digest: str, split: str, seed: int, epoch: int, window: int
-) -> Rows:
-    """All rows of a split in the order of one training epoch.
-
-    The shards are permuted, and the samples of each `window` consecutive shards are permuted
-    among themselves. So at any time only about `window` shards are being read.
-
-    Args:
-        sizes: Samples of each shard, in manifest order.
-        digest: SHA-256 of the manifest.
-        split: Name of the split.
-        seed: Of the run.
-        epoch: From 0.
-        window: Shards mixed with one another; 1 or more.
-
-    Returns:
-        Every row 0 to sum(sizes) - 1 once.
-    """
-    key = (digest, split, seed, epoch)
-    ends = np.cumsum(np.asarray(sizes, dtype=np.int64))
-    shards = permutation(len(sizes), "shards", *key)
-    parts: list[Rows] = [np.empty(0, dtype=np.int64)]
-    for first in range(0, len(shards), window):
-        rows = np.concatenate(
-            [np.arange(ends[s] - sizes[s], ends[s]) for s in shards[first : first + window]]
-        )
-        parts.append(rows[permutation(len(rows), "samples", *key, first // window)])
-    return np.concatenate(parts)
 
 
 def num_batches(samples: int, batch_size: int) -> int:
@@ -126,31 +99,61 @@ def num_batches(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
 
 
-def rank_part(
-    order: Rows, batch: int, *, batch_size: int, rank: int, world_size: int, min_rows: int
-) -> Part:
-    """What `rank` handles of global batch `batch`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How global batches are cut among the ranks, seen from one of them.
 
-    The batch's rows are cut contiguously into `world_size` pieces whose sizes differ by at most
+    A batch's rows are cut contiguously into `world_size` pieces whose sizes differ by at most
     one, the larger first. All ranks then get equally many rows, by repeating samples of the same
     batch as invalid rows, so that collectives on the ranks have equal shapes.
-
-    Args:
-        order: Rows in the order of the epoch.
-        batch: From 0 to num_batches - 1.
-        batch_size: Global.
-        rank: From 0 to world_size - 1.
-        world_size: Number of ranks.
-        min_rows: Rows that every rank gets at least; 2 in training, for batch normalisation.
     """
-    rows = order[batch * batch_size : (batch + 1) * batch_size]
+
+    batch_size: int
+    """Global."""
+    rank: int
+    """From 0 to world_size - 1."""
+    world_size: int
+    min_rows: int
+    """Rows that every rank gets at least; 2 in training, for batch normalisation."""
+
+    def span(self, total: int) -> tuple[int, int, int]:
+        """In a batch of `total` rows: the first of this rank, its own rows, and its rows."""
+        base, extra = divmod(total, self.world_size)
+        first = self.rank * base + min(self.rank, extra)
+        return first, base + (self.rank < extra), max(base + (extra > 0), self.min_rows)
+
+    def reads(self, places: Rows, total: int) -> npt.NDArray[np.bool_]:
+        """Whether this rank reads each of these places of a batch of `total` rows."""
+        first, _, padded = self.span(total)
+        return (places - first) % total < padded
+
+
+def rank_part(order: Order, batch: int, cut: Cut) -> Part:
+    """What a rank handles of global batch `batch`, from 0 to num_batches - 1."""
+    rows = order.rows(batch * cut.batch_size, (batch + 1) * cut.batch_size)
     total = len(rows)
     assert total > 0
-    assert 0 <= rank < world_size
-    base, extra = divmod(total, world_size)
-    start = rank * base + min(rank, extra)
-    own = base + (rank < extra)
-    padded = max(base + (extra > 0), min_rows)
+    first, own, padded = cut.span(total)
     # The samples that follow one's own, round the batch: other ranks' first, then one's own.
-    picks = (start + np.arange(padded)) % total
+    picks = (first + np.arange(padded)) % total
     return Part(rows=rows[picks], valid=np.arange(padded) < own, global_size=total)
+
+
+def coming_shards(order: Order, start_batch: int, cut: Cut) -> Iterator[tuple[int, int]]:
+    """The shards that a rank reads from `start_batch` on, in order of first use.
+
+    Yields:
+        The first batch that needs the shard, and the shard's number.
+    """
+    size = cut.batch_size
+    last = num_batches(len(order), size) - 1
+    for first, rows in order.windows(start_batch * size):
+        batches, places = np.divmod(first + np.arange(len(rows)), size)
+        read = cut.reads(places, size)
+        tail = batches == last
+        read[tail] = cut.reads(places[tail], len(order) - last * size)
+        # Windows share no shards, so what is new here is new.
+        shards, firsts = np.unique(order.shard_of(rows[read]), return_index=True)
+        by_use = np.argsort(firsts)
+        first_batches = batches[read][firsts[by_use]]
+        yield from zip(first_batches.tolist(), shards[by_use].tolist(), strict=True)

@@ -10,6 +10,7 @@ from retdm import comm
 from retdm.bank import Bank, LabelSets
 from retdm.config import Config
 from retdm.data.loader import TrainingLoader
+from retdm.data.order import resolve_window
 from retdm.data.plan import Position
 from retdm.data.split import SplitData, open_split
 from retdm.methods import Method, build_method
@@ -107,6 +108,7 @@ def _start(config: Config, data: SplitData) -> Progress:
             next_batch=0,
             digest=data.digest,
             batch_size=config.data.batch_size,
+            window=resolve_window(config.data.shuffle_window, data.shard_sizes),
         )
     )
 
@@ -120,7 +122,7 @@ def _restore(run: Run, state: TrainingState) -> None:
         what="the run's checkpoint",
         data=run.config.data.url,
     )
-    progress.data.check(seed=data.seed, digest=data.digest, batch_size=data.batch_size)
+    progress.data.check(data)
     checkpoint.check_settings(
         state.config,
         run.config.model_dump(mode="json"),

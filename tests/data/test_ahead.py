@@ -2,11 +2,13 @@ import queue
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from retdm.data.ahead import ReadAhead
 from retdm.errors import StorageError
+
+# First batch and shard, as the plan lists them.
+COMING = ((0, "C"), (0, "A"), (1, "E"), (2, "F"), (4, "B"), (4, "D"))
 
 
 class Cache:
@@ -27,32 +29,30 @@ class Cache:
 
 
 def ahead_of(cache: Cache | None, *, ahead: int = 2) -> ReadAhead:
-    # Ten samples in each of six shards, read in order of the shards C A F B E D, but for one
-    # early sample of E.
-    order = np.concatenate([10 * "ABCDEF".index(s) + np.arange(10) for s in "CAFBED"])
-    order[12], order[45] = order[45], order[12]
-    reader: Any = SimpleNamespace(
-        cache=cache, shards="ABCDEF", store=None, shard_of=lambda rows: rows // 10
-    )
-    return ReadAhead(reader, order, ahead=ahead)
+    reader: Any = SimpleNamespace(cache=cache, shards="ABCDEF", store=None)
+    coming = ((batch, "ABCDEF".index(shard)) for batch, shard in COMING)
+    return ReadAhead(reader, coming, ahead=ahead)
 
 
 def test_shards_are_fetched_in_order_of_first_use_and_not_too_far_ahead() -> None:
     cache = Cache()
     reading = ahead_of(cache)
-    reading.reached(1)  # C in use
-    assert cache.take(3) == ["C", "A", "E"]
-    reading.reached(10)
-    reading.reached(13)  # C, A and E
-    assert cache.take(2) == ["F", "B"]
+    assert cache.take(2) == ["C", "A"]
+    reading.reached(0)  # C and A in use
+    assert cache.take(2) == ["E", "F"]
+    reading.reached(0)
+    reading.reached(1)  # E too
+    assert cache.take(1) == ["B"]
+    reading.reached(3)  # and F
+    assert cache.take(1) == ["D"]
     reading.close()
     assert cache.fetched.empty()
 
 
-def test_all_shards_are_fetched_in_the_end_and_the_thread_ends() -> None:
+def test_all_shards_are_fetched_in_the_end() -> None:
     cache = Cache()
     reading = ahead_of(cache)
-    reading.reached(60)
+    reading.reached(4)
     assert cache.take(6) == list("CAEFBD")
     reading.close()
     assert cache.fetched.empty()
@@ -61,7 +61,7 @@ def test_all_shards_are_fetched_in_the_end_and_the_thread_ends() -> None:
 def test_a_failed_fetch_is_logged_and_passed_over(caplog: pytest.LogCaptureFixture) -> None:
     cache = Cache(failing="A")
     reading = ahead_of(cache)
-    reading.reached(60)
+    reading.reached(4)
     assert cache.take(6) == list("CAEFBD")
     reading.close()
     assert "reading ahead: gone for now" in caplog.text
@@ -70,6 +70,6 @@ def test_a_failed_fetch_is_logged_and_passed_over(caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize("cache, ahead", [(None, 2), (Cache(), 0)])
 def test_without_cache_or_look_ahead_nothing_runs(cache: Cache | None, ahead: int) -> None:
     reading = ahead_of(cache, ahead=ahead)
-    reading.reached(60)
+    reading.reached(4)
     reading.close()
     assert cache is None or cache.fetched.empty()

@@ -20,7 +20,7 @@ from retdm.train.checkpoint import (
 
 
 def _data(digest):
-    return Position(seed=0, epoch=2, next_batch=0, digest=digest, batch_size=8)
+    return Position(seed=0, epoch=2, next_batch=0, digest=digest, batch_size=8, window=16)
 
 
 def _state():
@@ -81,7 +81,7 @@ def test_other_shards_are_refused():
     position = _state().progress.data
     message = r"another order of the data \(data digest was d{64}, is e{64}\)"
     with pytest.raises(CheckpointError, match=message):
-        position.check(seed=0, digest="e" * 64, batch_size=8)
+        position.check(_data("e" * 64))
 
 
 def _settings(**changes):
