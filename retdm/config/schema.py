@@ -43,6 +43,12 @@ class DataSettings(Settings):
     cache_bytes: int = Field(default=50 * 2**30, ge=0, description="Limit of the cache, bytes")
     read_ahead: int = Field(default=16, ge=0, description="Shards fetched before they are needed")
     loader_workers: int = Field(default=2, ge=0, description="Decoding processes per worker")
+    max_bad_samples: int = Field(
+        default=0,
+        ge=0,
+        description="Images that may turn out damaged: in training another takes their place, in "
+        "evaluation they are left out; all are listed in the result",
+    )
 
     @property
     def splits(self) -> tuple[str, str, str]:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
+from retdm.data.bad import BadSample
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -13,7 +15,9 @@ class Batch:
 
     All ranks get equally many rows. Where the global batch does not divide evenly, the surplus
     rows repeat samples of the same batch and are marked invalid: they feed batch
-    normalisation, and nothing else may count them.
+    normalisation, and nothing else may count them. In training, the place of a bad image is
+    taken by another sample of the same global batch; in evaluation it is a black image, marked
+    invalid.
     """
 
     images: UInt8[Tensor, "rows 3 height width"]
@@ -22,7 +26,9 @@ class Batch:
     """Row of each sample in the split's label table."""
     valid: Bool[Tensor, " rows"]
     global_size: int
-    """Valid rows over all ranks."""
+    """Valid rows over all ranks; in evaluation, bad images count here though they are invalid."""
+    bad: tuple[BadSample, ...] = ()
+    """Images of this part that could not be used."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`; copies overlap with compute where memory is pinned."""
@@ -32,6 +38,7 @@ class Batch:
             indices=self.indices.to(device, non_blocking=True),
             valid=self.valid.to(device, non_blocking=True),
             global_size=self.global_size,
+            bad=self.bad,
         )
 
     def pin_memory(self) -> "Batch":
@@ -42,4 +49,5 @@ class Batch:
             indices=self.indices.pin_memory(),
             valid=self.valid.pin_memory(),
             global_size=self.global_size,
+            bad=self.bad,
         )

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from retdm.data.draws import random_words
-from retdm.errors import ConfigError, ShardError
+from retdm.errors import BadSampleError, ConfigError
 
 Pixels = npt.NDArray[np.uint8]
 _CROP_SIDES = (256, 224, 192, 168)
@@ -92,10 +92,10 @@ class Decoder:
             where: Shard and key, which open the error.
 
         Raises:
-            ShardError: If the bytes are empty, cut short, or not an image.
+            BadSampleError: If the bytes are empty, cut short, or not an image.
         """
         if not content:
-            raise ShardError(f"{where}: the image has no bytes; {_REMEDY}")
+            raise BadSampleError(f"{where}: the image has no bytes; {_REMEDY}")
         try:
             with Image.open(io.BytesIO(content)) as image:
                 share_x, share_y = crop.right - crop.left, crop.bottom - crop.top
@@ -116,7 +116,7 @@ class Decoder:
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             # In this case PIL's own text is the address of a buffer.
             reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-            raise ShardError(f"{where}: cannot be decoded ({reason}); {_REMEDY}") from error
+            raise BadSampleError(f"{where}: cannot be decoded ({reason}); {_REMEDY}") from error
         pixels = np.asarray(small).transpose(2, 0, 1)
         into[:] = pixels[:, :, ::-1] if crop.mirror else pixels
 

@@ -1,5 +1,11 @@
-"""Makes one batch out of rows: what runs in the loader processes."""
+"""Makes one batch out of rows: what runs in the loader processes.
 
+An image that cannot be used is replaced in training by the sample that follows it in the global
+batch, round the batch. That depends on the order alone, so every number of workers puts the same
+sample in its place, and the number of batches and of rows in them stays what it was.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,11 +13,15 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from retdm.data.bad import BadSample
 from retdm.data.batch import Batch
-from retdm.data.decode import Decoder
+from retdm.data.decode import Decoder, Pixels
+from retdm.data.order import Rows
 from retdm.data.plan import Part
 from retdm.data.source import SampleReader
-from retdm.errors import RetdmError
+from retdm.errors import BadSampleError, RetdmError
+
+Targets = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +29,14 @@ class BatchRequest:
     """One batch to be made by a loader process."""
 
     part: Part
-    targets: npt.NDArray[np.bool_]
+    targets: Targets
+    """Of the part's rows."""
+    spare_targets: Targets
+    """Of the rows that may stand in for bad images."""
     crop: tuple[int, int] | None
     """Seed and epoch of the training crops; None for the evaluation's centre crop."""
+    substitute: bool
+    """Whether a bad image is replaced (training) or left out (evaluation)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +52,10 @@ Made = Batch | Failure
 class BatchMaker(Dataset[Made]):
     """What runs in a loader process: reads and decodes the images of one request."""
 
-    def __init__(self, reader: SampleReader, decoder: Decoder) -> None:
+    def __init__(self, reader: SampleReader, decoder: Decoder, *, split: str) -> None:
         self._reader = reader
         self._decoder = decoder
+        self._split = split
 
     def __getitem__(self, request: BatchRequest) -> Made:
         try:
@@ -48,26 +64,85 @@ class BatchMaker(Dataset[Made]):
             return Failure(error)
 
     def _make(self, request: BatchRequest) -> Batch:
-        rows, size = request.part.rows, self._decoder.size
-        images = np.empty((len(rows), 3, size, size), dtype=np.uint8)
+        rows, size = request.part.rows.copy(), self._decoder.size
+        targets, valid = request.targets, request.part.valid
+        images = np.zeros((len(rows), 3, size, size), dtype=np.uint8)
         # Rows that only fill up repeat others, so each image is read and decoded once.
-        distinct, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
-        contents = self._reader.read_many(distinct.tolist())
-        for row, at, content in zip(distinct.tolist(), first, contents, strict=True):
-            crop = (
-                self._decoder.centre_crop()
-                if request.crop is None
-                else self._decoder.training_crop(
-                    seed=request.crop[0], epoch=request.crop[1], row=row
-                )
-            )
-            self._decoder.decode(content, crop, into=images[at], where=self._reader.where(row))
-        for at in np.flatnonzero(first[inverse] != np.arange(len(rows))):
-            images[at] = images[first[inverse[at]]]
+        distinct, first = np.unique(rows, return_index=True)
+        errors: dict[int, BadSampleError] = {}
+        for row, at, content in self._read(distinct, first):
+            error = self._decode(row, content, request, into=images[at])
+            if error is not None:
+                errors[row] = error
+        place = dict(zip(distinct.tolist(), first.tolist(), strict=True))
+        for at, row in enumerate(rows.tolist()):
+            if place[row] != at:
+                images[at] = images[place[row]]
+        if errors and request.substitute:
+            targets = targets.copy()
+            self._substitute(request, errors, rows, images, targets)
+        elif errors:
+            valid = valid & ~np.isin(rows, list(errors))
         return Batch(
             images=torch.from_numpy(images),
-            targets=torch.from_numpy(request.targets),
+            targets=torch.from_numpy(targets),
             indices=torch.from_numpy(rows),
-            valid=torch.from_numpy(request.part.valid),
+            valid=torch.from_numpy(valid),
             global_size=request.part.global_size,
+            bad=tuple(self._record(row, error) for row, error in errors.items()),
         )
+
+    def _read(self, rows: Rows, at: Rows) -> Iterator[tuple[int, int, bytes | BadSampleError]]:
+        contents = self._reader.read_each(rows.tolist())
+        return zip(rows.tolist(), at.tolist(), contents, strict=True)
+
+    def _decode(
+        self, row: int, content: bytes | BadSampleError, request: BatchRequest, *, into: Pixels
+    ) -> BadSampleError | None:
+        """Write the pixels of a sample; returns what is wrong with it, if anything is."""
+        if isinstance(content, BadSampleError):
+            return content
+        crop = (
+            self._decoder.centre_crop()
+            if request.crop is None
+            else self._decoder.training_crop(seed=request.crop[0], epoch=request.crop[1], row=row)
+        )
+        try:
+            self._decoder.decode(content, crop, into=into, where=self._reader.where(row))
+        except BadSampleError as error:
+            return error
+        return None
+
+    def _substitute(
+        self,
+        request: BatchRequest,
+        errors: dict[int, BadSampleError],
+        rows: Rows,
+        images: Pixels,
+        targets: Targets,
+    ) -> None:
+        """Put the next good sample of the global batch in the place of every bad one."""
+        sequence = np.concatenate([request.part.rows, request.part.spare])
+        labels = np.concatenate([request.targets, request.spare_targets])
+        tried = dict(errors)
+        for at in np.flatnonzero(np.isin(request.part.rows, list(errors))):
+            # As many tries from every place, wherever the batch is cut between the ranks.
+            for candidate in range(at + 1, at + 1 + len(request.part.spare)):
+                row = int(sequence[candidate])
+                if row in tried:
+                    continue
+                (content,) = self._reader.read_each([row])
+                error = self._decode(row, content, request, into=images[at])
+                if error is None:
+                    rows[at], targets[at] = row, labels[candidate]
+                    break
+                tried[row] = error
+            else:
+                raise errors[int(request.part.rows[at])]
+        errors.update(tried)
+
+    def _record(self, row: int, error: BadSampleError) -> BadSample:
+        where = self._reader.where(row)
+        shard = self._reader.shards[int(self._reader.shard_of(np.array([row]))[0])]
+        reason = str(error).removeprefix(f"{where}: ")
+        return BadSample(self._split, shard.name, self._reader.keys[row], reason)

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from retdm.config import DataSettings
 from retdm.data.cache import NodeCache, default_folder
-from retdm.data.plan import Rows
+from retdm.data.order import Rows
 from retdm.data.split import SplitData
-from retdm.errors import NotFoundError, ShardError, StorageError
+from retdm.errors import BadSampleError, NotFoundError, ShardError, StorageError
 from retdm.storage.file import FileStore
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class SampleReader:
         """The stored bytes of one image.
 
         Raises:
-            ShardError: If they differ from the label table's digest, also when read again.
+            BadSampleError: If they differ from the label table's digest, also when read again.
             StorageError: If they cannot be read.
         """
         wanted = self._digests[row].tobytes()
@@ -74,7 +74,7 @@ class SampleReader:
             content = self._fetch(row)
         found = sha256(content)
         if found.digest() != wanted:
-            raise ShardError(
+            raise BadSampleError(
                 f"{self.where(row)}: sha256 of the image is {found.hexdigest()}, the label table "
                 f"says {wanted.hex()}; the shard was changed after it was built: run "
                 f"`python -m retdm.shard verify {self.store.url}`, then upload or build it again"
@@ -83,11 +83,26 @@ class SampleReader:
 
     def read_many(self, rows: Sequence[int]) -> list[bytes]:
         """The same for several, with requests at once where each is a request to a server."""
+        contents = []
+        for content in self.read_each(rows):
+            if isinstance(content, BadSampleError):
+                raise content
+            contents.append(content)
+        return contents
+
+    def read_each(self, rows: Sequence[int]) -> list[bytes | BadSampleError]:
+        """As `read_many`, with the error in the place of every image whose bytes are wrong."""
         if self.cache is not None or isinstance(self.store, FileStore):
-            return [self.read(row) for row in rows]
+            return [self._attempt(row) for row in rows]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="retdm-read")
-        return list(self._pool.map(self.read, rows))
+        return list(self._pool.map(self._attempt, rows))
+
+    def _attempt(self, row: int) -> bytes | BadSampleError:
+        try:
+            return self.read(row)
+        except BadSampleError as error:
+            return error
 
     def _fetch(self, row: int) -> bytes:
         shard = self.shards[self._locations.shard[row]]

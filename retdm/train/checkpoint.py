@@ -142,6 +142,7 @@ _FREE = (
     "data.cache_bytes",
     "data.cache_dir",
     "data.loader_workers",
+    "data.max_bad_samples",
     "data.read",
     "data.read_ahead",
     "data.url",
