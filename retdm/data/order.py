@@ -6,6 +6,7 @@ by keys of their own: so any place of the epoch is found without what comes befo
 cost of one window, and memory is O(shards + samples of a window), whatever the samples in all.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -130,19 +131,23 @@ def resolve_window(asked: int, sizes: Sequence[int]) -> int:
 
     Two samples of one shard always share a window, so they meet in a batch more often than
     chance has it. Of a sample's companions in a batch of B about one in window^2 * shard size / B
-    is met again in the next epoch. The window is the least, and at least 16, that makes this one
-    in 1000 at B = 256 and the median shard; tests/bench/bench_shuffle.py measures it.
+    is met again in the next epoch for that reason. The window is the least, and at least 16, that
+    makes this one in 1000 at B = 256 and the median shard; tests/bench/bench_shuffle.py measures
+    it. It is then widened until the windows of an epoch are about equal, lest a few shards be
+    left alone in the last: fewer than twice as many shards are all mixed with one another.
 
     Args:
         asked: The setting; 0 is automatic.
         sizes: Samples of each shard.
 
     Example:
-        >>> resolve_window(0, [1000] * 99), resolve_window(0, [100] * 99), resolve_window(4, [9])
-        (16, 51, 4)
+        >>> resolve_window(0, [1000] * 160), resolve_window(0, [100] * 160), resolve_window(4, [9])
+        (16, 54, 4)
     """
     filled = np.sort([size for size in sizes if size])
     if asked or not len(filled):
         return asked or _LEAST_WINDOW
-    median = filled[len(filled) // 2]
-    return max(_LEAST_WINDOW, int(np.ceil(np.sqrt(_MIXING / median))))
+    median = int(filled[len(filled) // 2])
+    least = max(_LEAST_WINDOW, math.ceil(math.sqrt(_MIXING / median)))
+    windows = max(len(sizes) // least, 1)
+    return math.ceil(len(sizes) / windows)
