@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -60,6 +60,72 @@ def progress(items: Iterable[T], *, total: int, label: str, unit: str) -> Iterat
             last = now
             print(bar_line(label, done, total, now - started, unit), file=sys.stderr)
     print(bar_line(label, done, total, time.monotonic() - started, unit), file=sys.stderr)
+
+
+class ByteBar:
+    """Progress of one file in bytes, with rate and rest time; a context manager.
+
+    A live bar on a terminal, else a line about every five seconds and one at the end.
+    """
+
+    def __init__(self, label: str, total: int, *, done: int = 0) -> None:
+        self._label, self._total = label, total
+        self._done = self._first = done
+        self._started = self._last = time.monotonic()
+        self._bar: tqdm[NoReturn] | None = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                desc=label,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                dynamic_ncols=True,
+            )
+
+    def at(self, done: int) -> None:
+        """Say how many bytes are there; fewer than before means that the file starts over."""
+        now = time.monotonic()
+        if done < self._done:
+            self._first, self._started = done, now
+        self._done = done
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        elif now - self._last >= _LINE_EVERY_S:
+            self._last = now
+            self._print(now)
+
+    def _print(self, now: float) -> None:
+        rate = (self._done - self._first) / max(now - self._started, 1e-9)
+        print(byte_line(self._label, self._done, self._total, rate), file=sys.stderr)
+
+    def __enter__(self) -> "ByteBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        else:
+            self._print(time.monotonic())
+
+
+def byte_line(label: str, done: int, total: int, rate: float) -> str:
+    """One printed line of a `ByteBar`; `rate` is in bytes a second.
+
+    Example:
+        >>> byte_line("train.zip", 5 << 20, 20 << 20, 1 << 20)
+        'train.zip [#####               ] 5.0/20.0 MiB, 1.0 MiB/s, 0:15 left'
+    """
+    filled = 20 * done // max(total, 1)
+    counts = f"{done / 2**20:.1f}/{total / 2**20:.1f} MiB"
+    line = f"{label} [{'#' * filled}{' ' * (20 - filled)}] {counts}"
+    if rate > 0:
+        line += f", {rate / 2**20:.1f} MiB/s"
+        if done < total:
+            minutes, seconds = divmod(round((total - done) / rate), 60)
+            line += f", {minutes}:{seconds:02} left"
+    return line
 
 
 def bar_line(label: str, done: int, total: int, elapsed_s: float, unit: str) -> str:
