@@ -63,7 +63,27 @@ def _add_build(commands: Commands) -> None:
         action="store_true",
         help="replace a finished shard set; it is removed before the new one is packed",
     )
+    make.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="processes that pack (default: one for each core; fewer for little data)",
+    )
+    make.add_argument(
+        "--ray",
+        nargs="?",
+        const="auto",
+        metavar="ADDRESS",
+        help="pack on a Ray cluster (default: RAY_ADDRESS, or the one that runs on this machine); "
+        "all its machines must see --source and --out",
+    )
     make.set_defaults(run=_build)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 def _add_verify(commands: Commands) -> None:
@@ -82,7 +102,15 @@ def _add_stats(commands: Commands) -> None:
 def _build(given: argparse.Namespace) -> int:
     started = time.monotonic()
     spec, options = load_spec(given.spec, given.set)
-    manifest = build(spec, options, source=given.source, out=given.out, overwrite=given.overwrite)
+    manifest = build(
+        spec,
+        options,
+        source=given.source,
+        out=given.out,
+        overwrite=given.overwrite,
+        workers=given.workers,
+        ray=given.ray,
+    )
     took = time.monotonic() - started
     for name, split in manifest.splits.items():
         size = sum(shard.bytes for shard in split.shards) / 2**20

@@ -1,41 +1,65 @@
-"""Writes a shard set: tars and indexes, then label tables, then the manifest.
+"""Builds a shard set: tars, indexes, label tables and, at last, the manifest.
 
-The manifest makes the set exist, so an interrupted build leaves none. Files that it did leave
-are replaced by the next build to the same place.
+The manifest makes the set exist, so an interrupted build leaves none; the next build to the same
+place takes over the tars that were finished (see `unfinished`).
 """
 
+import contextlib
+import hashlib
+import json
 import logging
+import math
 import os
 import re
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from retdm.config import Settings
 from retdm.console import progress
-from retdm.data.manifest import MANIFEST, Manifest, SplitInfo
-from retdm.datasets import Record, assign_splits, read_dataset
-from retdm.datasets.splits import rank
-from retdm.errors import ConfigError, DatasetError
-from retdm.shard.packer import Packer
-from retdm.shard.photo import Photo, read_photo
-from retdm.shard.spec import ResizeOptions, ShardSpec
+from retdm.data.manifest import MANIFEST, Manifest, load_manifest
+from retdm.datasets import assign_splits, read_dataset
+from retdm.errors import ConfigError, DatasetError, StorageError
+from retdm.shard.afar import pack_on_ray
+from retdm.shard.claim import Claim, claim, is_claim, rivals
+from retdm.shard.crew import work_through
+from retdm.shard.layout import ShardJob, lay_out
+from retdm.shard.packer import BadPhotos, PackTask, pack
+from retdm.shard.publish import describe, publish
+from retdm.shard.spec import ShardSpec
+from retdm.shard.unfinished import (
+    FOLDER,
+    PackedShard,
+    delete_all,
+    finished,
+    is_record,
+    record_name,
+)
 from retdm.storage import Store, open_store
 from retdm.storage.file import FileStore
 
 _log = logging.getLogger(__name__)
-_OURS = re.compile(r"[A-Za-z0-9_-]+/([0-9]{6}\.(tar|idx)|labels\.parquet)|manifest\.json")
+_OURS = re.compile(r"[A-Za-z0-9_-]+/([0-9]{6,}\.(tar|idx)|labels\.parquet)|manifest\.json")
+_DONE = f"{FOLDER}done.json"
+"""Written before the manifest, deleted after the records: with a manifest beside it, only the
+clean-up is left to do."""
 _SHOWN = 20
+_BYTES_WORTH_A_PROCESS = 32 << 20
 
 
 def build(
-    spec: ShardSpec, options: Settings, *, source: Path, out: str, overwrite: bool = False
+    spec: ShardSpec,
+    options: Settings,
+    *,
+    source: Path,
+    out: str,
+    overwrite: bool = False,
+    workers: int | None = 1,
+    ray: str | None = None,
 ) -> Manifest:
     """Pack the data set under `source` into a shard set at the URL `out`.
 
-    Equal source and spec give equal bytes. Photos are checked by decoding them; from the first
-    bad one on nothing more is written, and all bad ones are reported together.
+    Equal source and spec give equal bytes, whatever the number of processes and however often
+    the build was broken off. All bad photos are reported together, and then nothing is left.
 
     Args:
         spec: From `load_spec`.
@@ -43,117 +67,186 @@ def build(
         source: Folder of the data set.
         out: Folder or s3:// URL, empty, or holding what an interrupted build left.
         overwrite: Replace a finished shard set at `out`.
+        workers: Processes that pack; None: as many as there are cores, fewer for little data.
+        ray: Address of a Ray cluster that packs instead ("auto": the one that is found).
 
     Returns:
         The manifest, published.
 
     Raises:
-        ConfigError: If `out` holds a finished shard set or files of another kind.
+        ConfigError: If `out` holds a finished shard set or files of another kind, or another
+            build writes there.
         DatasetError: If the source is not as it should be.
         StorageError: If `out` cannot be read or written.
     """
     store = open_store(out)
-    leftover = _check_destination(store, overwrite=overwrite)
+    _check_destination(store, store.names(), overwrite=overwrite)
     dataset = read_dataset(spec.reader, options, source)
-    records = assign_splits(dataset.records, spec.split)
-    for name in leftover:
-        store.delete(name)
-    if isinstance(store, FileStore):
-        store.sweep()
-    try:
-        splits, tables = _pack(store, spec, records, dataset.labels.names)
-    except (DatasetError, KeyboardInterrupt):
-        for name in store.names():
-            store.delete(name)
-        raise
-    for split, content in tables.items():
-        store.write(splits[split].table, content)
-    manifest = Manifest(
-        name=spec.name,
-        labels=dataset.labels.names,
-        splits=splits,
-        source=spec.model_dump(mode="json"),
-    )
-    store.write(MANIFEST, manifest.to_bytes())
+    labels = dataset.labels.names
+    if any(f"{record.split}/" == FOLDER for record in dataset.records):
+        raise DatasetError(f'split "{FOLDER[:-1]}" has a name that builds need; rename it')
+    jobs = lay_out(assign_splits(dataset.records, spec.split), spec, labels)
+    with claim(store) as held:
+        names = _files(store)
+        manifest = _published(store, names, spec, jobs)
+        if manifest is None:
+            # A mark of another build's end does not excuse its manifest.
+            _check_destination(
+                store, [name for name in names if name != _DONE], overwrite=overwrite
+            )
+            packed = _take_over(store, names, jobs)
+            try:
+                packed |= _pack(held, spec, labels, jobs, packed, source, workers, ray)
+            except DatasetError:
+                delete_all(store, _files(store))
+                raise
+            except (KeyboardInterrupt, StorageError):
+                _log.info("%s: finished tars are kept; run the same again to go on", store.url)
+                raise
+            manifest = _publish(held, spec, labels, jobs, packed)
+        delete_all(store, filter(is_record, _files(store)))
+        store.delete(_DONE)
     return manifest
 
 
-def _pack(
-    store: Store, spec: ShardSpec, records: Sequence[Record], labels: tuple[str, ...]
-) -> tuple[dict[str, SplitInfo], dict[str, bytes]]:
-    """Write all tars; returns the splits' entries and their label tables."""
-    splits: dict[str, SplitInfo] = {}
-    tables: dict[str, bytes] = {}
-    faults: list[str] = []
-    for split in _in_order({str(record.split) for record in records}):
-        mine = {record.key: record for record in records if record.split == split}
-        # Neighbours in a source are often alike (bursts, classes); mixed shards shuffle better.
-        order = [mine[key] for key in rank(list(mine), seed=spec.split.seed, purpose="order")]
-        photos = progress(
-            _photos(order, spec.resize), total=len(order), label=f"packing {split}", unit="photo"
-        )
-        with Packer(store, split, spec.shards, labels) as packer:
-            for record, photo in photos:
-                if isinstance(photo, DatasetError):
-                    faults.append(str(photo))
-                elif not faults:
-                    packer.add(record, photo)
-            if not faults:
-                splits[split], tables[split] = packer.finish()
-    if faults:
-        raise DatasetError(_summary(faults))
-    return splits, tables
+def _files(store: Store) -> list[str]:
+    return [name for name in store.names() if not is_claim(name)]
 
 
-def _check_destination(store: Store, *, overwrite: bool) -> list[str]:
-    """Files of an earlier build, the manifest first; refuses to touch anything else."""
-    names = store.names()
-    foreign = [name for name in names if not _OURS.fullmatch(name)]
+def _check_destination(store: Store, names: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse a place that holds anything but what an interrupted build left."""
+    foreign = [name for name in names if not (_OURS.fullmatch(name) or _is_unfinished(name))]
     if foreign:
         raise ConfigError(
             f"--out {store.url} holds {foreign[0]!r}, which is not part of a shard set; "
             "choose an empty folder or prefix"
         )
-    if MANIFEST in names and not overwrite:
+    if MANIFEST in names and _DONE not in names and not overwrite:
         raise ConfigError(
             f"--out {store.url} holds a finished shard set; choose another place, or pass "
             "--overwrite to replace it"
         )
-    if names and MANIFEST not in names:
-        _log.info("%s: replacing %d files of an interrupted build", store.url, len(names))
-    return sorted(names, key=lambda name: name != MANIFEST)
 
 
-def _in_order(splits: set[str]) -> list[str]:
-    usual = [name for name in ("train", "val", "test") if name in splits]
-    return usual + sorted(splits.difference(usual))
+def _is_unfinished(name: str) -> bool:
+    return is_record(name) or is_claim(name) or name == _DONE
 
 
-def _photos(
-    records: Sequence[Record], resize: ResizeOptions
-) -> Iterator[tuple[Record, Photo | DatasetError]]:
-    """Each record and its photo or what is wrong with it, in order.
+def _fingerprint(spec: ShardSpec, jobs: Sequence[ShardJob]) -> str:
+    text = json.dumps([spec.model_dump(mode="json"), *(job.fingerprint for job in jobs)])
+    return hashlib.sha256(text.encode()).hexdigest()
 
-    Threads suffice, since Pillow lets go of the interpreter lock to decode; the queue is short,
-    so memory holds a few photos for each core.
+
+def _published(
+    store: Store, names: Sequence[str], spec: ShardSpec, jobs: Sequence[ShardJob]
+) -> Manifest | None:
+    """The manifest, if a build of the same was broken off behind it, before the clean-up."""
+    if MANIFEST not in names or _DONE not in names:
+        return None
+    manifest = load_manifest(store)
+    done = {"build": _fingerprint(spec, jobs), "manifest": manifest.digest}
+    return manifest if json.loads(store.read(_DONE)) == done else None
+
+
+def _take_over(
+    store: Store, names: Sequence[str], jobs: Sequence[ShardJob]
+) -> dict[str, PackedShard]:
+    """The finished tars of an interrupted build, by name; everything else is removed."""
+    packed = finished(store, names, jobs)
+    keep = {record_name(job) for job in jobs if job.name in packed}
+    keep |= {name for one in packed.values() for name in (one.shard.name, one.shard.index)}
+    store.delete(MANIFEST)
+    delete_all(store, (name for name in names if name not in keep))
+    if isinstance(store, FileStore):
+        store.sweep()
+    if names:
+        _log.info("%s: %d of %d tars are finished already", store.url, len(packed), len(jobs))
+    return packed
+
+
+def _pack(
+    held: Claim,
+    spec: ShardSpec,
+    labels: tuple[str, ...],
+    jobs: Sequence[ShardJob],
+    have: Mapping[str, PackedShard],
+    source: Path,
+    workers: int | None,
+    ray: str | None,
+) -> dict[str, PackedShard]:
+    """Pack the tars that are missing; returns them by name.
+
+    Raises:
+        DatasetError: If photos are bad; names all of them.
     """
+    missing = [job for job in jobs if job.name not in have]
+    bad: dict[str, list[str]] = {}
+    packed: dict[str, PackedShard] = {}
 
-    def attempt(record: Record) -> Photo | DatasetError:
-        try:
-            return read_photo(record, resize)
-        except DatasetError as error:
-            return error
+    def tasks() -> Iterator[PackTask]:
+        for job in missing:
+            yield PackTask(job, held, labels, spec.resize, spec.check, write=not bad)
 
-    threads = os.cpu_count() or 1
-    waiting: deque[tuple[Record, Future[Photo | DatasetError]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for record in records:
-            waiting.append((record, pool.submit(attempt, record)))
-            if len(waiting) > 4 * threads:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
+    def photos() -> Generator[None, None, None]:
+        events: Generator[PackedShard | BadPhotos | None, None, None]
+        if ray is None:
+            events = work_through(pack, tasks(), workers=_processes(workers, missing))
+        else:
+            events = pack_on_ray(tasks(), source=source, held=held, address=ray)
+        with contextlib.closing(events):
+            for event in events:
+                if event is None:
+                    yield None
+                elif isinstance(event, PackedShard):
+                    packed[event.shard.name] = event
+                elif event.lines:
+                    bad[event.job.name] = event.lines
+
+    if missing:
+        total = sum(len(job.records) for job in missing)
+        with contextlib.closing(photos()) as steps:
+            for _ in progress(steps, total=total, label="packing", unit="photo"):
+                pass
+    if bad:
+        lines = [line for job in missing for line in bad.get(job.name, [])]
+        raise DatasetError(_summary(lines))
+    return packed
+
+
+def _processes(workers: int | None, jobs: Sequence[ShardJob]) -> int:
+    """How many processes to use: starting one takes as long as packing some photos."""
+    if workers is None:
+        size = sum(sum(job.source_sizes) for job in jobs)
+        workers = min(len(os.sched_getaffinity(0)), math.ceil(size / _BYTES_WORTH_A_PROCESS))
+    return max(1, min(workers, len(jobs)))
+
+
+def _publish(
+    held: Claim,
+    spec: ShardSpec,
+    labels: tuple[str, ...],
+    jobs: Sequence[ShardJob],
+    packed: dict[str, PackedShard],
+) -> Manifest:
+    store = held.store
+    splits = {
+        job.split: [packed[one.name] for one in jobs if one.split == job.split] for job in jobs
+    }
+    manifest, tables = describe(
+        name=spec.name, labels=labels, splits=splits, source=spec.model_dump(mode="json")
+    )
+    held.check()
+    if others := rivals(held):
+        # Whose tar lies at which name nobody knows now, so no record may be trusted.
+        delete_all(store, filter(is_record, _files(store)))
+        raise ConfigError(
+            f"--out {store.url}: another build writes there too ({', '.join(others)}), which the "
+            "storage did not show in time; nothing is published: end both and run one again"
+        )
+    done = {"build": _fingerprint(spec, jobs), "manifest": manifest.digest}
+    store.write(_DONE, json.dumps(done).encode())
+    publish(store, manifest, tables)
+    return manifest
 
 
 def _summary(faults: list[str]) -> str:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from retdm.config import Settings, apply_overrides, parse, read_toml
 from retdm.datasets.registry import parse_options
 from retdm.datasets.splits import SplitOptions
+
+Check = Literal["structure", "decode"]
 
 
 class ResizeOptions(Settings):
@@ -51,6 +53,11 @@ class ShardSpec(Settings):
     reader: str = Field(description='"coco", "mirflickr", "table" or "synthetic"')
     options: dict[str, Any] = Field(default={}, description="Of the reader; see retdm/datasets")
     split: SplitOptions = SplitOptions()
+    check: Check = Field(
+        default="structure",
+        description='Of every photo: "structure" sees that the file is whole; "decode" also '
+        "decodes every pixel, which takes much longer",
+    )
     resize: ResizeOptions = ResizeOptions()
     shards: TarOptions = TarOptions()
     # Where the source comes from does not decide the bytes, so the manifest does not have it.

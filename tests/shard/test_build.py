@@ -2,10 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import webdataset as wds
@@ -14,8 +10,6 @@ from retdm.data.index import parse_index
 from retdm.data.manifest import load_manifest
 from retdm.data.table import read_table
 from retdm.errors import ConfigError, DatasetError, StorageError
-from retdm.shard.build import build
-from retdm.shard.spec import load_spec
 from retdm.shard.verify import verify
 from retdm.storage import open_store
 
@@ -100,6 +94,26 @@ def test_resized_photos_decode_to_the_size_in_the_table(pack, tmp_path):
     assert verify(str(tmp_path / "a")) == []
 
 
+def test_tars_of_reduced_photos_come_near_the_size_asked_for(pack, tmp_path):
+    manifest = pack(
+        *(tmp_path / "a", "resize.short_side=16", "shards.samples=100", "shards.bytes=8192"),
+    )
+    sizes = [shard.bytes for shard in manifest.splits["train"].shards]
+    assert 3 <= len(sizes) <= 6
+    assert all(size <= 2 * 10240 for size in sizes)
+
+
+def test_any_number_of_processes_gives_the_same_bytes(pack, tmp_path):
+    pack(tmp_path / "a", "shards.samples=1")
+    pack(tmp_path / "b", "shards.samples=1", workers=3)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_nothing_of_the_work_is_left(shards):
+    assert not (shards / "_build").exists()
+    assert not [path for path in shards.rglob(".*")]
+
+
 @pytest.mark.parametrize("damage", [b"", b"<html>", None])
 def test_a_bad_photo_is_named_and_nothing_is_left(pack, source, tmp_path, damage):
     path = source / "images/11.jpg"
@@ -109,16 +123,52 @@ def test_a_bad_photo_is_named_and_nothing_is_left(pack, source, tmp_path, damage
     assert content(tmp_path / "out") == {}
 
 
-def test_all_bad_photos_are_reported_together(pack, source, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_bad_photos_are_reported_together(pack, source, tmp_path, workers):
     for number in (2, 3, 4):
         (source / f"images/{number}.jpg").write_bytes(b"")
     with pytest.raises(DatasetError, match="3 photos cannot be packed:") as caught:
-        pack(tmp_path / "out")
+        pack(tmp_path / "out", workers=workers)
+    assert content(tmp_path / "out") == {}
     assert sorted(line.split(":")[1] for line in str(caught.value).split("\n")[1:]) == [
         " row 4",
         " row 5",
         " row 6",
     ]
+
+
+def test_a_photo_that_changes_while_the_build_runs_is_noticed(pack, source, tmp_path, monkeypatch):
+    from retdm.shard import build as module
+
+    def then_touch(*arguments, lay_out=module.lay_out):
+        jobs = lay_out(*arguments)
+        path = source / "images/5.jpg"
+        path.write_bytes(path.read_bytes() + b"more")
+        return jobs
+
+    monkeypatch.setattr(module, "lay_out", then_touch)
+    with pytest.raises(
+        DatasetError, match=r"5.jpg was changed while the build ran \(\d+ bytes, t"
+    ):
+        pack(tmp_path / "out")
+
+
+def test_a_worker_reports_a_storage_failure_as_it_is(pack, tmp_path):
+    (tmp_path / "out/train/000002.tar").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"out/train/000002.tar: Is a directory; check perm"):
+        pack(tmp_path / "out", workers=2)
+    assert "manifest.json" not in content(tmp_path / "out")
+
+
+def test_a_split_cannot_have_the_name_of_the_work_folder(pack, source, tmp_path):
+    rows = (source / "labels.csv").read_text().split("\n")
+    rows = [
+        f"{row},{'part' if i == 0 else '_build' if i == 1 else 'train'}"
+        for i, row in enumerate(rows)
+    ]
+    (source / "labels.csv").write_text("\n".join(rows))
+    with pytest.raises(DatasetError, match='split "_build" has a name that builds need; rename'):
+        pack(tmp_path / "out", "options.split_column=part")
 
 
 def test_many_bad_photos_are_counted(pack, source, tmp_path, monkeypatch):
@@ -164,7 +214,7 @@ def test_a_storage_failure_publishes_nothing(pack, tmp_path, monkeypatch):
     write = FileStore.write
 
     def full(self, name, data):
-        if name == "val/000000.tar":
+        if name == "val/000000.idx":
             raise StorageError(f"{name}: no space left")
         write(self, name, data)
 
@@ -173,54 +223,6 @@ def test_a_storage_failure_publishes_nothing(pack, tmp_path, monkeypatch):
         pack(tmp_path / "out")
     assert "manifest.json" not in content(tmp_path / "out")
     assert "train/000000.tar" in content(tmp_path / "out")
-
-
-def test_killed_build_has_no_manifest_and_can_be_run_again(source, tmp_path):
-    # A named pipe in place of a photo of the last split makes the build wait there, in the
-    # middle: the kill needs no luck with timing.
-    spec, options = load_spec(source / "spec.toml")
-    whole = tmp_path / "whole"
-    manifest = build(spec, options, source=source, out=str(whole))
-    table = read_table((whole / "test/labels.parquet").read_bytes(), labels=2, name="t")
-    late = source / f"images/{table.keys[-1]}.jpg"
-    saved = late.read_bytes()
-    late.unlink()
-    os.mkfifo(late)
-    # The reader takes regular files only, so the program below lets the pipe pass.
-    out = tmp_path / "out"
-    program = (
-        "import sys, pathlib; from retdm.shard.__main__ import main; "
-        "pathlib.Path.is_file = lambda self: self.exists(); sys.exit(main(sys.argv[1:]))"
-    )
-    arguments = ["build", str(source / "spec.toml"), "--source", str(source), "--out", str(out)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not (out / "val/000000.idx").exists():
-            assert process.poll() is None, "the build ended early"
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
-    assert (out / "train/000000.tar").exists()
-    assert not (out / "manifest.json").exists()
-    (fault,) = verify(str(out))
-    assert "no finished shard set here" in fault.what
-
-    late.unlink()
-    late.write_bytes(saved)
-    stray = out / "gone/000009.tar"
-    stray.parent.mkdir()
-    stray.write_bytes(b"left by another interrupted build")
-    (stray.parent / f".000009.idx.{'0f' * 16}.part").write_bytes(b"left by a killed write")
-    assert build(spec, options, source=source, out=str(out)) == manifest
-    assert content(out) == content(whole)
 
 
 def test_builds_into_a_url_with_scheme(pack, tmp_path):

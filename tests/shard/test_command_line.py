@@ -18,7 +18,7 @@ def arguments(source, tmp_path):
 def test_build_verify_stats(cli, arguments, tmp_path):
     status, out, err = cli(*arguments, "--set", "split.seed=4")
     assert (status, out.split("\n")[0].split(",")[0]) == (0, "train: 14 photos in 4 shards")
-    assert "packing train [####################] 14/14 photo" in err
+    assert "packing [####################] 20/20 photo" in err
     assert cli("verify", tmp_path / "out")[:2] == (0, f"{tmp_path / 'out'}: sound\n")
     status, out, _ = cli("stats", tmp_path / "out", "--json")
     assert status == 0
@@ -34,6 +34,13 @@ def test_build_twice(cli, arguments):
     assert status == 2
     assert err.startswith("error: --out ")
     assert cli(*arguments, "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "many"])
+def test_a_wrong_number_of_workers(cli, arguments, workers, capsys):
+    with pytest.raises(SystemExit):
+        cli(*arguments, "--workers", workers)
+    assert f"{workers!r} is not a whole number from 1 on" in capsys.readouterr().err
 
 
 def test_a_bad_source_is_one_line_and_status_2(cli, arguments, source):

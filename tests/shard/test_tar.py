@@ -1,13 +1,17 @@
 """The tars: those that webdataset's own writer gives, readable by its own reader."""
 
+import hashlib
+import io
 import json
 import tarfile
 
 import pytest
 import webdataset as wds
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retdm.shard.photo import Photo
-from retdm.shard.tar import TarShard, description, read_members, read_samples, size_in_tar
+from retdm.shard.tar import TarShard, description, header, read_samples, size_in_tar
 
 SAMPLES = [
     ("a", Photo(b"x" * 511, "jpg", 1, 1)),
@@ -18,10 +22,11 @@ SAMPLES = [
 
 @pytest.fixture
 def shard(tmp_path):
-    tar = TarShard(tmp_path / "x.tar")
-    for key, photo in SAMPLES:
-        tar.add(key, photo, description(key, [1], ["sea", "sky"]))
-    tar.close()
+    with (tmp_path / "x.tar").open("wb") as file:
+        tar = TarShard(file)
+        for key, photo in SAMPLES:
+            tar.add(key, photo, description(key, [1], ["sea", "sky"]))
+        tar.close()
     return tmp_path / "x.tar"
 
 
@@ -50,13 +55,38 @@ def test_stock_webdataset_reads_it(shard):
     assert json.loads(found[0]["json"]) == {"key": "a", "label_ids": [1], "labels": ["sky"]}
 
 
-def test_offsets_lead_to_the_data(shard):
-    content = shard.read_bytes()
-    for (key, photo), members in zip(SAMPLES, read_members(shard), strict=True):
+def test_offsets_sizes_and_digest_are_known_while_writing():
+    file = io.BytesIO()
+    tar = TarShard(file)
+    places = [tar.add(key, photo, b"{}") for key, photo in SAMPLES]
+    tar.close()
+    content = file.getvalue()
+    assert tar.bytes == len(content)
+    assert tar.sha256 == hashlib.sha256(content).hexdigest()
+    for (key, photo), members, place in zip(SAMPLES, tar.members, places, strict=True):
         assert [m.ext for m in members] == sorted([photo.suffix, "json"])
-        (image,) = [m for m in members if m.ext == photo.suffix]
-        assert content[image.offset : image.offset + image.size] == photo.content
-        assert image.name == f"{key}.{photo.suffix}"
+        assert place in members
+        assert content[place.offset : place.offset + place.size] == photo.content
+        assert place.name == f"{key}.{photo.suffix}"
+
+
+def test_the_members_are_those_of_the_tar(shard):
+    found = [tuple(member for member, _ in files.values()) for _, files in read_samples(shard)]
+    tar = TarShard(io.BytesIO())
+    for key, photo in SAMPLES:
+        tar.add(key, photo, description(key, [1], ["sea", "sky"]))
+    assert tar.members == found
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+@given(st.one_of(NAMES, st.text("ab", min_size=95, max_size=105)), st.integers(0, 8**12))
+def test_headers_are_those_of_tarfile(name, size):
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o444
+    info.uname = info.gname = "retdm"
+    assert header(name, size) == info.tobuf(tarfile.PAX_FORMAT, "utf-8")
 
 
 def test_no_clock_and_no_owner(shard):
@@ -66,16 +96,13 @@ def test_no_clock_and_no_owner(shard):
             assert (info.uname, info.gname) == ("retdm", "retdm")
 
 
-def test_the_size_kept_while_writing_is_right(tmp_path):
-    tar = TarShard(tmp_path / "x.tar")
-    contents = []
+def test_the_size_foreseen_is_that_of_short_names():
+    tar = TarShard(io.BytesIO())
+    foreseen = 0
     for key, photo in SAMPLES[:1] * 3:
         tar.add(key, photo, b"{}")
-        contents += [photo.content, b"{}"]
-    tar.close()
-    with tarfile.open(tmp_path / "x.tar") as found:
-        found.getmembers()
-        assert tar.bytes == size_in_tar(*contents) == found.offset
+        foreseen += size_in_tar(len(photo.content), 2)
+    assert tar.bytes == foreseen
 
 
 @pytest.mark.parametrize("cut", range(512, 8000, 512))

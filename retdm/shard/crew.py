@@ -1,0 +1,121 @@
+"""Runs a function over many items in several processes, with progress while an item is at work.
+
+The function is a generator: it yields None for each step of an item (a photo, say) and at last
+the item's result. Items are taken one by one as processes become free, so a later item may
+depend on earlier results.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for_any
+from typing import Any, TypeVar
+
+from retdm.errors import RetdmError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Work = Callable[[Item], Iterator[Result | None]]
+
+_POLL_S = 0.2
+_WAITING_EACH = 2
+"""Items handed to each process, so that it need not wait for the next one."""
+
+_steps: Any = None
+_stop: Any = None
+
+
+class _StoppedError(Exception):
+    """The crew was sent home in the middle of an item."""
+
+
+def work_through(
+    work: Work[Item, Result], items: Iterable[Item], *, workers: int
+) -> Generator[Result | None, None, None]:
+    """Yield None for each step of any item, and the result of each item as soon as it is there.
+
+    Closing the iterator, or Ctrl-C, ends the processes at their next step. They end with this
+    process however that ends.
+
+    Args:
+        work: A function at the top of a module; with one worker it runs in this process.
+        items: What to work on; taken as late as possible.
+        workers: Processes.
+
+    Raises:
+        RetdmError: If a process was killed. What `work` raises is raised here as it is.
+    """
+    if workers == 1:
+        for item in items:
+            yield from work(item)
+        return
+    # Not fork: the caller may have threads. The server imports once for all processes.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([work.__module__])
+    steps, stop = context.Value("Q", 0), context.Value("b", 0, lock=False)
+    # The server keeps the environment in which it was started.
+    settings = {k: v for k, v in os.environ.items() if k.startswith(("AWS_", "RETDM_"))}
+    pool = ProcessPoolExecutor(workers, context, _enter, (settings, steps, stop))
+    waiting: set[Future[Result]] = set()
+    queue = iter(items)
+    seen = 0
+    try:
+        while True:
+            while len(waiting) < _WAITING_EACH * workers:
+                try:
+                    waiting.add(pool.submit(_run, work, next(queue)))
+                except StopIteration:
+                    break
+            if not waiting:
+                return
+            done, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            now = steps.value
+            yield from [None] * (now - seen)
+            seen = now
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise RetdmError(
+            "a worker process was killed, perhaps because the memory was full; run it again, "
+            "with fewer --workers"
+        ) from error
+    finally:
+        stop.value = 1
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _enter(settings: dict[str, str], steps: Any, stop: Any) -> None:
+    """Runs first in each process."""
+    global _steps, _stop
+    _steps, _stop = steps, stop
+    for name in [name for name in os.environ if name.startswith(("AWS_", "RETDM_"))]:
+        del os.environ[name]
+    os.environ |= settings
+    # Ctrl-C reaches the whole process group; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait_for_any([parent.sentinel])
+    os._exit(1)
+
+
+def _run(work: Work[Item, Result], item: Item) -> Result:
+    result = None
+    for event in work(item):
+        if _stop.value:
+            raise _StoppedError
+        if event is None:
+            with _steps.get_lock():
+                _steps.value += 1
+        else:
+            result = event
+    assert result is not None
+    return result
