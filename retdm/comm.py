@@ -110,6 +110,15 @@ def broadcast_object(value: Any) -> Any:
     return box[0]
 
 
+def gather_objects(value: Any) -> list[Any]:
+    """What every rank holds, in rank order, on every rank; plain values that can be pickled."""
+    if not _grouped():
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def barrier() -> None:
     """Wait until every rank is here."""
     if _grouped():

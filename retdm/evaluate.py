@@ -62,6 +62,7 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
     # Importing torch takes seconds, which a score file need not wait for.
     import torch
 
+    from retdm.data.bad import BadSamples
     from retdm.data.split import open_split
     from retdm.train.checkpoint import check_labels
     from retdm.train.history import checkpoint_name
@@ -74,12 +75,14 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
     config, method = load_method(state, device)
     data = open_split(args.data or config.data.url, args.split)
     check_labels(state.label_space, data.label_space, what=store.url, data=data.url)
-    scores = score_split(method, data, config.data, device)
+    bad = BadSamples(config.data.max_bad_samples)
+    scores, targets = score_split(method, data, config.data, device, bad=bad)
     threshold = config.run.threshold if args.threshold is None else args.threshold
     return {
-        "metrics": evaluate(scores, data.table.targets, threshold=threshold),
+        "metrics": evaluate(scores, targets, threshold=threshold),
         "threshold": threshold,
-        "images": len(data),
+        "images": len(targets),
+        "bad_samples": bad.to_tables(),
         "labels": len(data.label_space),
         "run": store.url,
         "data_digest": data.digest,

@@ -48,6 +48,16 @@ class BadSamples:
                     f"data.max_bad_samples, which is {self.limit}{more}"
                 )
 
+    def merge(self, lists: Iterable[Iterable[BadSample]], *, url: str) -> None:
+        """Become the union of the lists of all ranks, this one's included; see `add`."""
+        self._known.clear()
+        # Sorted, so that the ranks agree on which one was too many.
+        self.add(sorted({bad for found in lists for bad in found}), url=url)
+
+    def samples(self) -> list[BadSample]:
+        """All of them, sorted."""
+        return sorted(self._known.values())
+
     def to_tables(self) -> list[dict[str, str]]:
         """All of them as plain values, sorted, for results and checkpoints."""
-        return [asdict(bad) for bad in sorted(self._known.values())]
+        return [asdict(bad) for bad in self.samples()]

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from retdm.config import DataSettings
 from retdm.data.ahead import ReadAhead
+from retdm.data.bad import BadSamples
 from retdm.data.batch import Batch
 from retdm.data.decode import Decoder
 from retdm.data.maker import BatchMaker, BatchRequest, Failure, Made
@@ -57,12 +58,16 @@ class _Loader:
         batch_size: int,
         window: int,
         min_rows: int,
+        substitute: bool,
+        bad: BadSamples | None,
         pin_memory: bool,
     ) -> None:
         self.data = data
+        self.bad = BadSamples(settings.max_bad_samples) if bad is None else bad
         self.batch_size = batch_size
         self.window = window
         self._settings = settings
+        self._substitute = substitute
         self._cut = Cut(batch_size=batch_size, rank=rank, world_size=world_size, min_rows=min_rows)
         self._reader = SampleReader(data, settings, window=window)
         decoder = Decoder.of(
@@ -87,7 +92,9 @@ class _Loader:
                 "multiprocessing_context": _forkserver(),
                 "worker_init_fn": partial(_adopt, _storage_settings()),
             }
-        self._batches: DataLoader[Made] = DataLoader(BatchMaker(self._reader, decoder), **common)
+        self._batches: DataLoader[Made] = DataLoader(
+            BatchMaker(self._reader, decoder, split=data.split), **common
+        )
 
     def _run(self, order: Order, start: int, crop: tuple[int, int] | None) -> Iterator[Batch]:
         count = num_batches(len(order), self.batch_size)
@@ -99,6 +106,7 @@ class _Loader:
             for batch, item in enumerate(self._batches, start=start):
                 if isinstance(item, Failure):
                     raise item.error
+                self.bad.add(item.bad, url=self.data.url)
                 ahead.reached(batch + 1 + self._in_flight)
                 yield item
         finally:
@@ -106,7 +114,14 @@ class _Loader:
 
     def _request(self, order: Order, batch: int, crop: tuple[int, int] | None) -> BatchRequest:
         part = rank_part(order, batch, self._cut)
-        return BatchRequest(part, self.data.table.targets[part.rows], crop)
+        targets = self.data.table.targets
+        return BatchRequest(
+            part,
+            targets[part.rows],
+            targets[part.spare],
+            crop,
+            substitute=self._substitute,
+        )
 
     def close(self) -> None:
         """End the loader processes."""
@@ -124,6 +139,7 @@ class TrainingLoader(_Loader):
         rank: This process.
         world_size: Number of ranks.
         augment: Random crops, if `data.augment` asks for them; else the centre crop.
+        bad: Where bad images are noted, a list of the loader's own by default.
         pin_memory: Page-locked memory, for asynchronous copies to a GPU.
     """
 
@@ -136,6 +152,7 @@ class TrainingLoader(_Loader):
         rank: int,
         world_size: int,
         augment: bool = True,
+        bad: BadSamples | None = None,
         pin_memory: bool = False,
     ) -> None:
         self._seed = seed
@@ -148,6 +165,8 @@ class TrainingLoader(_Loader):
             batch_size=settings.batch_size,
             window=resolve_window(settings.shuffle_window, data.shard_sizes),
             min_rows=_MIN_TRAINING_ROWS,
+            substitute=True,
+            bad=bad,
             pin_memory=pin_memory,
         )
 
@@ -169,7 +188,8 @@ class TrainingLoader(_Loader):
             augment: Overrides the loader's, for a stage that trains otherwise.
 
         Raises:
-            ShardError: If a sample is damaged.
+            BadSampleError: If more images are bad than `data.max_bad_samples`.
+            ShardError: If a shard is missing.
             StorageError: If the storage cannot be read.
         """
         order = epoch_order(
@@ -193,6 +213,7 @@ class EvaluationLoader(_Loader):
         rank: This process.
         world_size: Number of ranks.
         batch_size: Global.
+        bad: Where bad images are noted, a list of the loader's own by default.
         pin_memory: Page-locked memory, for asynchronous copies to a GPU.
     """
 
@@ -204,6 +225,7 @@ class EvaluationLoader(_Loader):
         rank: int,
         world_size: int,
         batch_size: int,
+        bad: BadSamples | None = None,
         pin_memory: bool = False,
     ) -> None:
         super().__init__(
@@ -214,6 +236,8 @@ class EvaluationLoader(_Loader):
             batch_size=batch_size,
             window=1,
             min_rows=1,
+            substitute=False,
+            bad=bad,
             pin_memory=pin_memory,
         )
 

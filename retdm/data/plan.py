@@ -15,6 +15,8 @@ import numpy.typing as npt
 from retdm.data.order import Order, Rows
 from retdm.errors import CheckpointError
 
+_SPARE = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -26,6 +28,8 @@ class Part:
     """False where a row only fills up this rank's part."""
     global_size: int
     """Valid rows over all ranks."""
+    spare: Rows
+    """The rows that follow in the batch, round the batch: they may stand in for bad images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +139,13 @@ def rank_part(order: Order, batch: int, cut: Cut) -> Part:
     assert total > 0
     first, own, padded = cut.span(total)
     # The samples that follow one's own, round the batch: other ranks' first, then one's own.
-    picks = (first + np.arange(padded)) % total
-    return Part(rows=rows[picks], valid=np.arange(padded) < own, global_size=total)
+    picks = (first + np.arange(padded + _SPARE)) % total
+    return Part(
+        rows=rows[picks[:padded]],
+        valid=np.arange(padded) < own,
+        global_size=total,
+        spare=rows[picks[padded:]],
+    )
 
 
 def coming_shards(order: Order, start_batch: int, cut: Cut) -> Iterator[tuple[int, int]]:

@@ -43,6 +43,7 @@ class TrainingState:
     bank: dict[str, Any]
     progress: Progress
     history: list[dict[str, Any]]
+    bad_samples: list[dict[str, str]]
     config: dict[str, Any]
     labels: tuple[str, ...]
 

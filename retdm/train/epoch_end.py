@@ -15,7 +15,7 @@ from retdm.train.checkpoint import TrainingState
 from retdm.train.history import publish, rank_score
 from retdm.train.run import Run
 from retdm.train.schedule import StageOptimizer
-from retdm.train.scoring import score_split
+from retdm.train.scoring import agree, score_split
 from retdm.train.stages import Stage
 from retdm.train.step import EpochSummary
 
@@ -28,9 +28,11 @@ def end_epoch(run: Run, stage: Stage, optimizer: StageOptimizer, summary: EpochS
     Every rank calls this, with `run.progress` behind the epoch.
 
     Raises:
+        BadSampleError: If all ranks together met more bad images than are allowed.
         DivergenceError: If the network's scores are not finite.
     """
     progress = run.progress
+    agree(run.bad, url=run.train_data.url)
     validation = _validate(run, stage)
     metric = run.config.checkpoint.metric
     # Stage 2 cannot move validation scores, so its plateau is seen on its own objective.
@@ -50,6 +52,7 @@ def end_epoch(run: Run, stage: Stage, optimizer: StageOptimizer, summary: EpochS
         "rank_score": rank_score(list(run.config.stages).index(stage.name), validation[metric]),
         "images_per_s": summary.images / summary.seconds,
         "wait_share": summary.wait_seconds / summary.seconds,
+        "bad_samples": len(run.bad),
         **{f"train/{part}": value for part, value in summary.means.items()},
         **{f"val/{part}": value for part, value in validation.items()},
     }
@@ -68,6 +71,8 @@ def end_epoch(run: Run, stage: Stage, optimizer: StageOptimizer, summary: EpochS
             validation["OF1"],
             entry["images_per_s"],
         )
+        if run.bad:
+            log.warning("%d bad images so far, see `bad_samples` in the result", len(run.bad))
     folder = _save(run, optimizer) if comm.rank() == 0 else None
     numbers = {key: value for key, value in entry.items() if isinstance(value, int | float)}
     run.session.report(numbers, folder, name)
@@ -79,7 +84,9 @@ def _validate(run: Run, stage: Stage) -> dict[str, float]:
     if not stage.trains_classifier and run.history:
         last = run.history[-1]
         return {key[4:]: value for key, value in last.items() if key.startswith("val/")}
-    scores = score_split(run.method, run.val_data, run.config.data, run.session.device)
+    scores, targets = score_split(
+        run.method, run.val_data, run.config.data, run.session.device, bad=run.bad
+    )
     if not np.isfinite(scores).all():
         raise DivergenceError(
             f"stage {stage.name}: the network's scores are not finite numbers after this epoch; "
@@ -87,7 +94,7 @@ def _validate(run: Run, stage: Stage) -> dict[str, float]:
         )
     metrics = None
     if comm.rank() == 0:
-        metrics = evaluate(scores, run.val_data.table.targets, threshold=run.config.run.threshold)
+        metrics = evaluate(scores, targets, threshold=run.config.run.threshold)
     result: dict[str, float] = comm.broadcast_object(metrics)
     return result
 
@@ -102,6 +109,7 @@ def _save(run: Run, optimizer: StageOptimizer) -> Path:
             bank=run.bank.state_dict() if run.bank is not None else {},
             progress=run.progress,
             history=run.history,
+            bad_samples=run.bad.to_tables(),
             config=run.config.model_dump(mode="json"),
             labels=run.train_data.label_space.names,
         ),

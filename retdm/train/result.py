@@ -56,10 +56,11 @@ def conclude(run: Run) -> dict[str, Any]:
     state = load_checkpoint(run.store, name, run.session.device)
     run.method.load_state_dict(state.model)
     test = open_split(run.config.data.url, run.config.data.test_split)
-    scores = score_split(run.method, test, run.config.data, run.session.device)
+    scores, targets = score_split(
+        run.method, test, run.config.data, run.session.device, bad=run.bad
+    )
     result: dict[str, Any] = {}
     if comm.rank() == 0:
-        targets = test.table.targets
         result = {
             "run": run.store.url.rstrip("/").rpartition("/")[2],
             "method": run.config.method,
@@ -71,6 +72,7 @@ def conclude(run: Run) -> dict[str, Any]:
                 "test": evaluate(scores, targets, threshold=run.config.run.threshold),
             },
             "baseline": {"label_frequency_mAP": label_frequency_map(targets)},
+            "bad_samples": run.bad.to_tables(),
             "checkpoint": name,
             "history": run.history,
             "data": test.manifest.name,

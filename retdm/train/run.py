@@ -9,6 +9,7 @@ import torch
 from retdm import comm
 from retdm.bank import Bank, LabelSets
 from retdm.config import Config
+from retdm.data.bad import BadSample, BadSamples
 from retdm.data.loader import TrainingLoader
 from retdm.data.order import resolve_window
 from retdm.data.plan import Position
@@ -38,6 +39,7 @@ class Run:
     stages: list[Stage]
     label_sets: LabelSets
     bank: Bank | None
+    bad: BadSamples
     logbook: Logbook | None
     history: list[dict[str, Any]]
     progress: Progress
@@ -58,6 +60,7 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
     device = session.device
     with session.restore() as folder:
         state = None if folder is None else checkpoint.load(folder, map_location=device)
+    known = [] if state is None else [BadSample(**table) for table in state.bad_samples]
     # A run that goes on needs no pretrained weights, which may be out of reach by now.
     labels = len(train_data.label_space)
     method = build_method(config, labels=labels, load_weights=state is None).to(device)
@@ -71,6 +74,7 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
         # More rows than photos would only be older copies of the same photos.
         rows = min(config.bank.size, len(train_data))
         bank = Bank(rows, config.model.embedding, device=device, max_age=config.bank.max_age)
+    bad = BadSamples(config.data.max_bad_samples, known)
     run = Run(
         config=config,
         session=session,
@@ -83,12 +87,14 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
             seed=config.seed,
             rank=comm.rank(),
             world_size=comm.world_size(),
+            bad=bad,
             pin_memory=device.type == "cuda",
         ),
         method=method,
         stages=stages,
         label_sets=label_sets,
         bank=bank,
+        bad=bad,
         logbook=None,
         history=[],
         progress=_start(config, train_data),

@@ -6,18 +6,37 @@ import torch
 
 from retdm import comm
 from retdm.config import DataSettings
+from retdm.data.bad import BadSamples
 from retdm.data.loader import EvaluationLoader
 from retdm.data.split import SplitData
 from retdm.methods import Method
 
 
+def agree(bad: BadSamples, *, url: str) -> None:
+    """Make every rank know the bad images that any rank has met; all ranks must call this.
+
+    Raises:
+        BadSampleError: On all ranks, if together they are more than the limit.
+    """
+    bad.merge(comm.gather_objects(bad.samples()), url=url)
+
+
 @torch.inference_mode()
 def score_split(
-    method: Method, data: SplitData, settings: DataSettings, device: torch.device
-) -> npt.NDArray[np.float32]:
-    """Probabilities in [0, 1] of shape (samples, labels), in the order of the label table.
+    method: Method,
+    data: SplitData,
+    settings: DataSettings,
+    device: torch.device,
+    *,
+    bad: BadSamples,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Scores and targets of all images, each of shape (samples, labels), in table order.
 
-    Every rank must call this; every rank gets the whole matrix.
+    Every rank must call this; every rank gets the whole matrices. Scores are probabilities in
+    [0, 1]. Images that turn out bad are left out and noted.
+
+    Raises:
+        BadSampleError: If there are more of them than `bad` allows for.
     """
     loader = EvaluationLoader(
         data,
@@ -25,6 +44,7 @@ def score_split(
         rank=comm.rank(),
         world_size=comm.world_size(),
         batch_size=settings.batch_size,
+        bad=bad,
         pin_memory=device.type == "cuda",
     )
     indices, scores = [], []
@@ -38,15 +58,21 @@ def score_split(
         loader.close()
     rows = comm.gather_rows(torch.cat(indices)).cpu().numpy()
     values = comm.gather_rows(torch.cat(scores)).cpu().numpy()
-    return _scatter(rows, values, len(data), len(data.label_space))
+    agree(bad, url=data.url)
+    left_out = sum(sample.split == data.split for sample in bad.samples())
+    return _in_table_order(rows, values, data.table.targets, left_out)
 
 
-def _scatter(
-    rows: npt.NDArray[np.int64], values: npt.NDArray[np.float32], samples: int, labels: int
-) -> npt.NDArray[np.float32]:
+def _in_table_order(
+    rows: npt.NDArray[np.int64],
+    values: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.bool_],
+    left_out: int,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Drop padding (row -1), sort the rest, and put the targets beside."""
     real = rows >= 0
-    counts = np.bincount(rows[real], minlength=samples)
-    assert (counts == 1).all(), "an image was scored other than once"
-    out = np.empty((samples, labels), dtype=np.float32)
-    out[rows[real]] = values[real]
-    return out
+    order = np.argsort(rows[real])
+    scored = rows[real][order]
+    assert len(np.unique(scored)) == len(scored), "an image was scored twice"
+    assert len(scored) == len(targets) - left_out, "an image was not scored"
+    return values[real][order], targets[scored]

@@ -30,6 +30,7 @@ def _state():
         bank={"written": 2},
         progress=Progress(_data("d" * 64), stage="2", epoch=0, step=7),
         history=[{"stage": "1", "val/mAP": 0.5}],
+        bad_samples=[],
         config={"seed": 0},
         labels=("a", "b"),
     )

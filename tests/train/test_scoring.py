@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from retdm.data.bad import BadSamples
 from retdm.data.split import open_split
 from retdm.methods import build_method
 from retdm.train.scoring import score_split
@@ -14,7 +15,11 @@ pytestmark = pytest.mark.slow
 def _scores(rank, config):
     data = open_split(config.data.url, "test")
     method = build_method(config, labels=len(data.label_space))
-    return score_split(method, data, config.data, torch.device("cpu"))
+    scores, targets = score_split(
+        method, data, config.data, torch.device("cpu"), bad=BadSamples(0)
+    )
+    assert np.array_equal(targets, data.table.targets)
+    return scores
 
 
 @pytest.mark.parametrize("batch_size", [4, 5, 7])
