@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.storage.fault_proxy import FaultProxy
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -82,6 +85,16 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
             patch.setenv(name, value)
         yield S3(environment)
     s3_server.stop(folder)
+
+
+@pytest.fixture
+def faults(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultProxy"]:
+    """A proxy before the S3 server that does harm on request; AWS_ENDPOINT_URL points at it."""
+    from tests.storage.fault_proxy import FaultProxy
+
+    with FaultProxy(s3.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
 
 
 class Ranks:

@@ -5,7 +5,8 @@ import os
 import pyarrow.fs
 
 from retdm.storage.file import FileStore
-from retdm.storage.s3 import S3Store, endpoint
+from retdm.storage.s3 import S3Store
+from retdm.storage.s3_client import endpoint
 from retdm.storage.urls import open_store
 
 

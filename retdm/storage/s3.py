@@ -1,99 +1,29 @@
 """A prefix of a bucket on Amazon S3 or anything that speaks its protocol.
 
 Where and who is taken from the standard AWS variables (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION) or AWS configuration files.
+AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION) or AWS configuration files; how long is tried what
+fails, from RETDM_S3_PATIENCE_S and RETDM_S3_STALL_S.
 """
 
-import io
-import logging
 import os
-import random
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
-
-import boto3
-from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.utils import is_valid_endpoint_url
-from s3transfer.exceptions import RetriesExceededError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from retdm.errors import NotFoundError, StorageError, TransientStorageError
+from retdm.storage.patience import Patience
 from retdm.storage.protocol import check_name
-from retdm.storage.s3_errors import BROKEN, explain, is_absent
+from retdm.storage.s3_client import endpoint
+from retdm.storage.s3_errors import FAILURES, explain, is_absent, is_changed, passes
+from retdm.storage.s3_parts import UPLOAD_BYTES, download, upload, write_at
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
-_MULTIPART_BYTES = 16 << 20
-_log = logging.getLogger(__name__)
-_lock = threading.Lock()
-
-
-def endpoint() -> str | None:
-    """The endpoint asked for in the environment; None means Amazon's own.
-
-    Raises:
-        StorageError: If it is not a URL.
-    """
-    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        url = os.environ.get(variable)
-        if url:
-            if not _is_web_url(url):
-                raise StorageError(
-                    f"{variable} is {url!r}, which is not a URL; write it as http://HOST:PORT or "
-                    "https://HOST"
-                )
-            return url
-    return None
-
-
-def _is_web_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises if it is no number
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and is_valid_endpoint_url(url)
-
-
-def _client() -> "S3Client":
-    """This process's client for the present AWS settings.
-
-    Keyed by process, because connections must not be shared across a fork, and by the settings,
-    because programs may set them after the first use. boto3 clients are safe to share between
-    threads, but making one is not.
-    """
-    settings = frozenset((k, v) for k, v in os.environ.items() if k.startswith("AWS_"))
-    with _lock:
-        return _make_client(os.getpid(), settings)
-
-
-@lru_cache(maxsize=4)
-def _make_client(_pid: int, _settings: frozenset[tuple[str, str]]) -> "S3Client":
-    config = Config(
-        connect_timeout=5,
-        read_timeout=60,
-        max_pool_connections=32,
-        tcp_keepalive=True,
-        retries={"mode": "adaptive", "total_max_attempts": _attempts()},
-        # Servers other than Amazon's rarely have a host name for each bucket.
-        s3={"addressing_style": "path" if endpoint() else "auto"},
-        # Many of them also refuse the CRC trailers; shards have SHA-256 digests of their own.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    session = boto3.session.Session()
-    region = session.region_name or "us-east-1"
-    return session.client("s3", region_name=region, endpoint_url=endpoint(), config=config)
+_CHANGES = 3
 
 
 @dataclass(frozen=True)
@@ -113,12 +43,16 @@ class S3Store:
         return f"{self.prefix}/{name}" if self.prefix else name
 
     def read(self, name: str) -> bytes:
-        """The whole object, by one GET."""
+        """The whole object, if large by several ranged GETs at once."""
         key = self._key(name)
-        with self._explained(name):
-            return _patiently(
-                lambda: _client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
-            )
+
+        def fetch(patience: Patience) -> bytes:
+            parts: dict[int, bytes] = {}
+            download(patience, self.bucket, key, parts.__setitem__)
+            return b"".join(parts[start] for start in sorted(parts))
+
+        with self._explained(name) as patience:
+            return _unchanged(lambda: fetch(patience))
 
     def read_range(self, name: str, start: int, size: int) -> bytes:
         """Exactly `size` bytes from `start`, by one ranged GET."""
@@ -126,12 +60,12 @@ class S3Store:
         if size == 0:
             return b""
         part = f"bytes={start}-{start + size - 1}"
-        with self._explained(name):
-            content = _patiently(
-                lambda: (
-                    _client().get_object(Bucket=self.bucket, Key=key, Range=part)["Body"].read()
-                )
-            )
+
+        def get(client: "S3Client") -> bytes:
+            return client.get_object(Bucket=self.bucket, Key=key, Range=part)["Body"].read()
+
+        with self._explained(name) as patience:
+            content = patience.call(get)
         if len(content) != size:
             raise StorageError(
                 f"{self.url}/{name}: {len(content)} bytes at offset {start} where {size} were "
@@ -142,35 +76,36 @@ class S3Store:
     def write(self, name: str, content: bytes | Path) -> None:
         """Upload; large content goes in parts, which become visible together at the end."""
         key = self._key(name)
-
-        def send() -> None:
-            if isinstance(content, bytes) and len(content) < _MULTIPART_BYTES:
-                _client().put_object(Bucket=self.bucket, Key=key, Body=content)
+        with self._explained(name) as patience:
+            size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            if size > UPLOAD_BYTES:
+                _unchanged(lambda: upload(patience, self.bucket, key, content))
                 return
-            # Not upload_file: that hides the server's error code inside a message.
-            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-                _client().upload_fileobj(file, self.bucket, key, Config=_transfer())
-
-        with self._explained(name):
-            _patiently(send)
+            body = content if isinstance(content, bytes) else content.read_bytes()
+            patience.call(lambda s3: s3.put_object(Bucket=self.bucket, Key=key, Body=body))
 
     def download(self, name: str, to: Path) -> None:
         """Fetch into `to`, large objects by several ranged GETs at once."""
         key = self._key(name)
 
-        def fetch() -> None:
-            with to.open("wb") as file:
-                _client().download_fileobj(self.bucket, key, file, Config=_transfer())
+        def fetch(patience: Patience, handle: int) -> None:
+            size = download(patience, self.bucket, key, lambda at, c: write_at(handle, at, c))
+            os.ftruncate(handle, size)
 
-        with self._explained(name):
-            _patiently(fetch)
+        with self._explained(name) as patience:
+            # Not emptied first: room that was set aside for it would be given up.
+            handle = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                _unchanged(lambda: fetch(patience, handle))
+            finally:
+                os.close(handle)
 
     def size(self, name: str) -> int | None:
         """Bytes of the object, or None."""
         key = self._key(name)
         try:
-            with self._explained(name):
-                head = _patiently(lambda: _client().head_object(Bucket=self.bucket, Key=key))
+            with self._explained(name) as patience:
+                head = patience.call(lambda s3: s3.head_object(Bucket=self.bucket, Key=key))
         except NotFoundError:
             return None
         return head["ContentLength"]
@@ -178,83 +113,65 @@ class S3Store:
     def names(self, prefix: str = "") -> list[str]:
         """Names of all objects below the root that start with `prefix`."""
         root = f"{self.prefix}/" if self.prefix else ""
-
-        def listing() -> list[str]:
-            pages = _client().get_paginator("list_objects_v2")
-            return sorted(
-                item["Key"].removeprefix(root)
-                for page in pages.paginate(Bucket=self.bucket, Prefix=root + prefix)
-                for item in page.get("Contents", [])
-                if not item["Key"].endswith("/")
-            )
-
-        with self._explained(prefix):
-            return _patiently(listing)
+        query: Any = {"Bucket": self.bucket, "Prefix": root + prefix}
+        found: list[str] = []
+        with self._explained(prefix) as patience:
+            # Page by page rather than by a paginator: a fault costs one page, not all.
+            while True:
+                page = patience.call(lambda s3: s3.list_objects_v2(**query))
+                found += [item["Key"] for item in page.get("Contents", [])]
+                if not page.get("IsTruncated"):
+                    break
+                query["ContinuationToken"] = page["NextContinuationToken"]
+        return sorted(key.removeprefix(root) for key in found if not key.endswith("/"))
 
     def delete(self, name: str) -> None:
         """Remove the object if it is there."""
         key = self._key(name)
         try:
-            with self._explained(name):
-                _patiently(lambda: _client().delete_object(Bucket=self.bucket, Key=key))
+            with self._explained(name) as patience:
+                patience.call(lambda s3: s3.delete_object(Bucket=self.bucket, Key=key))
         except NotFoundError:
             return
 
     @contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
+    def _explained(self, name: str) -> Iterator[Patience]:
+        url = f"{self.url}/{name}"
+        patience = Patience(url)
         try:
-            yield
-        except ClientError as error:
+            yield patience
+        except FAILURES as error:
             if is_absent(error) and self._has_bucket():
-                raise NotFoundError(f"{self.url}/{name}: no such object; check the URL") from None
-            raise explain(error, f"{self.url}/{name}", self.bucket, endpoint()) from error
-        except RetriesExceededError as error:
-            raise TransientStorageError(
-                f"{self.url}/{name}: the download broke off again and again "
-                f"({error.last_exception}); check the network and the server"
-            ) from error
-        except BotoCoreError as error:
-            raise explain(error, f"{self.url}/{name}", self.bucket, endpoint()) from error
+                raise NotFoundError(f"{url}: no such object; check the URL") from None
+            if is_changed(error):
+                raise TransientStorageError(
+                    f"{url}: replaced again and again while it was read or written; let only one "
+                    "program write there at a time"
+                ) from error
+            raise explain(error, url, self.bucket, endpoint(), tried=patience.tried()) from error
         except OSError as error:
-            raise StorageError(f"{self.url}/{name}: {error}; check the local disk") from error
+            raise StorageError(f"{url}: {error}; check the local disk") from error
 
     def _has_bucket(self) -> bool:
         """Tell a missing object from a missing bucket, which HEAD answers alike."""
+        patience = Patience(self.url)
         try:
-            _client().head_bucket(Bucket=self.bucket)
-        except ClientError as error:
+            patience.call(lambda s3: s3.head_bucket(Bucket=self.bucket))
+        except FAILURES as error:
+            if passes(error):
+                raise explain(
+                    error, self.url, self.bucket, endpoint(), tried=patience.tried()
+                ) from error
             return not is_absent(error)
-        except BotoCoreError as error:
-            raise explain(error, self.url, self.bucket, endpoint()) from error
         return True
 
 
-def _transfer() -> TransferConfig:
-    return TransferConfig(
-        multipart_threshold=_MULTIPART_BYTES, multipart_chunksize=_MULTIPART_BYTES
-    )
-
-
-def _attempts() -> int:
-    text = os.environ.get("AWS_MAX_ATTEMPTS", "4")
-    if not text.isdecimal() or int(text) < 1:
-        raise StorageError(
-            f"AWS_MAX_ATTEMPTS is {text!r}; set it to a whole number, 1 or more, or unset it"
-        )
-    return int(text)
-
-
-def _patiently(call: Callable[[], T]) -> T:
-    """Call again, later and later, when the connection failed or broke inside the body.
-
-    botocore does not repeat the latter, and gives up on the former within a second, which is
-    less than a server needs to restart.
-    """
-    for attempt in range(_attempts() - 1):
+def _unchanged(call: Callable[[], T]) -> T:
+    """Begin again where the object was replaced, or the upload forgotten, in the middle."""
+    for _ in range(_CHANGES - 1):
         try:
             return call()
-        except (*BROKEN, RetriesExceededError) as error:
-            wait_s = 0.5 * 2**attempt * random.uniform(0.5, 1.5)
-            _log.warning("%s; trying again in %.1f s", error, wait_s)
-            time.sleep(wait_s)
+        except FAILURES as error:
+            if not is_changed(error):
+                raise
     return call()
