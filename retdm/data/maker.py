@@ -66,7 +66,8 @@ class BatchMaker(Dataset[Made]):
     def _make(self, request: BatchRequest) -> Batch:
         rows, size = request.part.rows.copy(), self._decoder.size
         targets, valid = request.targets, request.part.valid
-        images = np.zeros((len(rows), 3, size, size), dtype=np.uint8)
+        # The colours of a pixel side by side, as decoders write them: no transposition.
+        images = np.zeros((len(rows), size, size, 3), dtype=np.uint8).transpose(0, 3, 1, 2)
         # Rows that only fill up repeat others, so each image is read and decoded once.
         distinct, first = np.unique(rows, return_index=True)
         errors: dict[int, BadSampleError] = {}

@@ -1,13 +1,15 @@
 import io
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from retdm.data.decode import Crop, Decoder, Pixels
-from retdm.errors import ConfigError, ShardError
+from retdm.errors import BadSampleError, ConfigError, ShardError
 
 WHOLE = Crop(0, 0, 1, 1, mirror=False)
 
@@ -141,3 +143,75 @@ def test_of_a_camera_file_of_several_pictures_the_first_counts() -> None:
     first, second = (Image.new("RGB", (300, 200), colour) for colour in ("white", "black"))
     first.save(out, "MPO", save_all=True, append_images=[second])
     assert (decoded(out.getvalue(), WHOLE) >= 250).all()
+
+
+@pytest.mark.parametrize("mode, options", [
+    ("RGB", {"subsampling": "4:2:0"}), ("RGB", {"subsampling": "4:2:2"}),
+    ("RGB", {"subsampling": "4:4:4"}), ("RGB", {"progressive": True}),
+    ("RGB", {"keep_rgb": True}), ("L", {}),
+])  # fmt: skip
+def test_jpegs_are_decoded_as_pillow_does(mode: str, options: dict[str, Any]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((90, 121), Image.Resampling.BICUBIC).convert(mode)
+    out = io.BytesIO()
+    image.save(out, "JPEG", **options)
+    same = encode(np.asarray(Image.open(out).convert("RGB")), "PNG")
+    crop = decoder().training_crop(seed=0, epoch=0, row=7)
+    assert (decoded(out.getvalue(), crop) == decoded(same, crop)).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 300)])
+def test_the_smallest_images_have_a_crop(kind: str, shape: tuple[int, int]) -> None:
+    content = encode(np.full((*shape, 3), 200, dtype=np.uint8), kind)
+    for row in range(20):
+        crop = decoder().training_crop(seed=0, epoch=0, row=row)
+        assert (abs(decoded(content, crop).astype(int) - 200) <= 2).all()
+    centre = decoder(32, resize=4000).centre_crop()
+    assert (abs(decoded(content, centre).astype(int) - 200) <= 2).all()
+
+
+def test_memory_order_does_not_change_pixels() -> None:
+    content = encode(gradient(100), "JPEG")
+    side_by_side = np.zeros((32, 32, 3), dtype=np.uint8).transpose(2, 0, 1)
+    decoder().decode(content, WHOLE, into=side_by_side, where="w")
+    assert (side_by_side == decoded(content, WHOLE)).all()
+
+
+def test_sixteen_bits_are_left_to_pillow() -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.full((40, 40), 200, dtype=np.uint16)).save(out, "PNG")
+    assert (decoded(out.getvalue(), WHOLE) == 200).all()
+
+
+def real_jpeg() -> bytes:
+    noise = np.random.default_rng(2).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    return encode(noise, "JPEG")
+
+
+def test_damaged_pixel_data_is_an_error_though_pillow_would_take_it() -> None:
+    content = real_jpeg()
+    half = len(content) // 2
+    damaged = content[:half] + content[half + 500 :]
+    Image.open(io.BytesIO(damaged)).load()
+    with pytest.raises(
+        BadSampleError, match=r"w: cannot be decoded \(Corrupt JPEG data: .*; repl"
+    ):
+        decoded(damaged, WHOLE)
+
+
+def test_harmless_oddities_of_a_jpeg_are_not() -> None:
+    content = real_jpeg()
+    odd = content[:-2] + b"abc" * 9 + content[-2:]
+    with pytest.raises(ValueError, match="extraneous bytes"):
+        simplejpeg.decode_jpeg(odd)
+    assert (decoded(odd, WHOLE) == decoded(content, WHOLE)).all()
+    assert (decoded(content + b"trailer", WHOLE) == decoded(content, WHOLE)).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_decompression_bomb_is_an_error(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    content = encode(gradient(100), kind)
+    with pytest.raises(BadSampleError, match=r"w: cannot be decoded \(.*decompression bomb"):
+        decoded(content, WHOLE)
