@@ -63,12 +63,7 @@ def _add_build(commands: Commands) -> None:
         action="store_true",
         help="replace a finished shard set; it is removed before the new one is packed",
     )
-    make.add_argument(
-        "--workers",
-        type=_count,
-        metavar="N",
-        help="processes that pack (default: one for each core; fewer for little data)",
-    )
+    _add_workers(make, "pack")
     make.add_argument(
         "--ray",
         nargs="?",
@@ -80,6 +75,15 @@ def _add_build(commands: Commands) -> None:
     make.set_defaults(run=_build)
 
 
+def _add_workers(command: argparse.ArgumentParser, verb: str) -> None:
+    command.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help=f"processes that {verb} (default: one for each core; fewer for little data)",
+    )
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
@@ -89,6 +93,7 @@ def _count(text: str) -> int:
 def _add_verify(commands: Commands) -> None:
     check = commands.add_parser("verify", help="read everything back and list every fault")
     check.add_argument("url", metavar="URL", help="folder or s3:// URL of a shard set")
+    _add_workers(check, "read")
     check.set_defaults(run=_verify)
 
 
@@ -122,7 +127,7 @@ def _build(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    faults = verify(given.url)
+    faults = verify(given.url, workers=given.workers)
     for fault in faults:
         print(fault)
     print(f"{given.url}: {len(faults)} wrong" if faults else f"{given.url}: sound")

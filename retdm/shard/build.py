@@ -8,8 +8,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import math
-import os
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +19,7 @@ from retdm.datasets import assign_splits, read_dataset
 from retdm.errors import ConfigError, DatasetError, StorageError
 from retdm.shard.afar import pack_on_ray
 from retdm.shard.claim import Claim, claim, is_claim, rivals
-from retdm.shard.crew import work_through
+from retdm.shard.crew import useful_workers, work_through
 from retdm.shard.layout import ShardJob, lay_out
 from retdm.shard.packer import BadPhotos, PackTask, pack
 from retdm.shard.publish import describe, publish
@@ -43,7 +41,6 @@ _DONE = f"{FOLDER}done.json"
 """Written before the manifest, deleted after the records: with a manifest beside it, only the
 clean-up is left to do."""
 _SHOWN = 20
-_BYTES_WORTH_A_PROCESS = 32 << 20
 
 
 def build(
@@ -190,7 +187,9 @@ def _pack(
     def photos() -> Generator[None, None, None]:
         events: Generator[PackedShard | BadPhotos | None, None, None]
         if ray is None:
-            events = work_through(pack, tasks(), workers=_processes(workers, missing))
+            size = sum(sum(job.source_sizes) for job in missing)
+            processes = useful_workers(workers, len(missing), size)
+            events = work_through(pack, tasks(), workers=processes)
         else:
             events = pack_on_ray(tasks(), source=source, held=held, address=ray)
         with contextlib.closing(events):
@@ -211,14 +210,6 @@ def _pack(
         lines = [line for job in missing for line in bad.get(job.name, [])]
         raise DatasetError(_summary(lines))
     return packed
-
-
-def _processes(workers: int | None, jobs: Sequence[ShardJob]) -> int:
-    """How many processes to use: starting one takes as long as packing some photos."""
-    if workers is None:
-        size = sum(sum(job.source_sizes) for job in jobs)
-        workers = min(len(os.sched_getaffinity(0)), math.ceil(size / _BYTES_WORTH_A_PROCESS))
-    return max(1, min(workers, len(jobs)))
 
 
 def _publish(

@@ -5,6 +5,7 @@ the item's result. Items are taken one by one as processes become free, so a lat
 depend on earlier results.
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,7 @@ Result = TypeVar("Result")
 Work = Callable[[Item], Iterator[Result | None]]
 
 _POLL_S = 0.2
+_BYTES_WORTH_A_PROCESS = 32 << 20
 _WAITING_EACH = 2
 """Items handed to each process, so that it need not wait for the next one."""
 
@@ -31,6 +33,22 @@ _stop: Any = None
 
 class _StoppedError(Exception):
     """The crew was sent home in the middle of an item."""
+
+
+def useful_workers(wanted: int | None, items: int, size_bytes: int) -> int:
+    """How many processes to use for so much data.
+
+    Starting one takes as long as packing or checking some photos.
+
+    Args:
+        wanted: What the user said; None: one for each core, as far as that pays.
+        items: How many things there are to work on.
+        size_bytes: Of all of them.
+    """
+    if wanted is None:
+        worth = math.ceil(size_bytes / _BYTES_WORTH_A_PROCESS)
+        wanted = min(len(os.sched_getaffinity(0)), worth)
+    return max(1, min(wanted, items))
 
 
 def work_through(

@@ -1,0 +1,310 @@
+"""Builds that are killed: the same command goes on, to the same bytes, and redoes nothing."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from retdm.errors import ConfigError, DatasetError
+from retdm.shard import build as module
+from retdm.shard.verify import verify
+
+PHOTOS, TARS = 480, 33
+SPEC = """
+name = "many"
+reader = "table"
+[resize]
+short_side = 96
+[shards]
+samples = 15
+"""
+
+
+def content(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Photos that take a second or two to pack."""
+    folder = tmp_path_factory.mktemp("many")
+    (folder / "images").mkdir()
+    rows = ["path,sea,sky"]
+    kinds = []
+    for number in range(8):
+        path = folder / f"{number}.jpg"
+        Image.effect_noise((400, 300), 40 + number).convert("RGB").save(path, quality=90)
+        kinds.append(path.read_bytes())
+    for number in range(PHOTOS):
+        (folder / f"images/{number}.jpg").write_bytes(kinds[number % 8])
+        rows.append(f"{number}.jpg,{number % 2},{int(number % 3 == 0)}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    (folder / "spec.toml").write_text(SPEC)
+    return folder
+
+
+class Build:
+    """A running `python -m retdm.shard build`."""
+
+    def __init__(self, source, out, *arguments, program="-m retdm.shard"):
+        self.out = Path(out)
+        self.mark = f"RETDM_TEST_MARK={os.urandom(8).hex()}"
+        self.log = self.out.with_name(f"{self.out.name}.log")
+        name, _, value = self.mark.partition("=")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, *program.split(" ", 1), "build", source / "spec.toml"),
+                    *("--source", source, "--out", out, *arguments),
+                ],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, name: value},
+            )
+
+    def records(self):
+        """Finished tars."""
+        return sorted(path.name for path in self.out.glob("_build/*-*.json"))
+
+    def wait_for(self, count):
+        """Return when so many tars are finished, or the build is."""
+        deadline = time.monotonic() + 60
+        while len(self.records()) < count and self.process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+
+    def end(self, number):
+        """Send a signal and wait; returns the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def survivors(self):
+        """Processes of the build that still run after some seconds."""
+        deadline = time.monotonic() + 10
+        while self.family() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.family()
+
+    def family(self):
+        """All processes of the build."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+            except OSError:  # it ended meanwhile, or is not ours
+                continue
+        return found
+
+
+def whole(source, out, *arguments):
+    build = Build(source, out, *arguments)
+    assert build.process.wait(120) == 0, build.log.read_text()
+    return content(Path(out))
+
+
+def places(out):
+    """Which files the finished tars are."""
+    names = [path.stem.rsplit("-", 1) for path in Path(out).glob("_build/*-*.json")]
+    tars = [out / split / f"{number}.tar" for split, number in names]
+    return {str(tar): (tar.stat().st_ino, tar.stat().st_mtime_ns) for tar in tars}
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_points_and_run_again(many, tmp_path):
+    expected = whole(many, tmp_path / "whole", "--workers", "2")
+    assert sum(name.endswith(".tar") for name in expected) == TARS
+    dice = random.Random(7)
+    kills = 0
+    for series in range(4):
+        out = tmp_path / f"series{series}"
+        workers = str(1 + series % 2)
+        kept = {}
+        # Five kills on the way through, each at some moment of some tar.
+        for count in sorted(dice.sample(range(TARS), 5)):
+            build = Build(many, out, "--workers", workers)
+            build.wait_for(max(count, len(kept)))
+            time.sleep(dice.uniform(0, 0.1))
+            kills += build.end(signal.SIGKILL) == -signal.SIGKILL
+            assert not (out / "manifest.json").exists() or verify(str(out)) == []
+            assert build.survivors() == [], "the workers outlived the build"
+            now = places(out)
+            assert {tar: now.get(tar) for tar in kept} == kept, "a finished tar was redone"
+            kept = now
+        if not (out / "manifest.json").exists():
+            assert whole(many, out, "--workers", workers) == expected
+            files = {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in out.rglob("*.tar")}
+            assert {tar: files[tar] for tar in kept} == kept
+    assert kills >= 18  # the others came after the end
+
+
+DIES = """
+import os, signal, sys
+import retdm.shard.build as module
+from retdm.shard.__main__ import main
+from retdm.storage.file import FileStore
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def write(self, name, content, real=FileStore.write):
+    if name == {before!r}:
+        die()
+    real(self, name, content)
+    if name == {after!r}:
+        die()
+
+def delete(self, name, real=FileStore.delete):
+    real(self, name)
+    if name == {deleted!r}:
+        die()
+
+FileStore.write = write
+FileStore.delete = delete
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "moment, published",
+    [
+        ({"before": "train/labels.parquet"}, False),
+        ({"after": "val/labels.parquet"}, False),
+        ({"before": "manifest.json"}, False),
+        ({"after": "manifest.json"}, True),
+        ({"deleted": "_build/train-000001.json"}, True),
+        ({"after": "train/000001.tar"}, False),
+        ({"before": "_build/train-000001.json"}, False),
+    ],
+    ids=str,
+)
+def test_killed_between_two_files(source, shards, tmp_path, pack, moment, published):
+    out = tmp_path / "out"
+    program = DIES.format(**{"before": "", "after": "", "deleted": "", **moment})
+    build = Build(source, out, "--workers", "1", program=f"-c {program}")
+    died = build.process.wait(60) == -signal.SIGKILL
+    # A tar is not written by `write`: nothing happens at its moment.
+    assert died == (moment != {"after": "train/000001.tar"}), build.log.read_text()
+    if not died:
+        return
+    assert (out / "manifest.json").exists() == published
+    assert verify(str(out)) == [] if published else verify(str(out)) != []
+    pack(out)
+    assert content(out) == content(shards)
+
+
+@pytest.fixture
+def interrupted(source, tmp_path):
+    """A build of the twenty photos that ended before the manifest, with six finished tars."""
+    program = DIES.format(before="_build/done.json", after="", deleted="")
+    build = Build(source, tmp_path / "out", program=f"-c {program}")
+    assert build.process.wait(60) == -signal.SIGKILL
+    assert len(build.records()) == 6
+    return tmp_path / "out"
+
+
+def test_what_was_left_by_others_is_removed(interrupted, shards, pack, tmp_path):
+    stray = interrupted / "gone/000009.tar"
+    stray.parent.mkdir()
+    stray.write_bytes(b"left by another interrupted build")
+    (stray.parent / f".000009.idx.{'0f' * 16}.part").write_bytes(b"left by a killed write")
+    before = places(interrupted)
+    pack(interrupted)
+    assert content(interrupted) == content(shards)
+    assert {t: (os.stat(t).st_ino, os.stat(t).st_mtime_ns) for t in before} == before
+
+
+@pytest.mark.parametrize("change", ["photo", "time", "labels", "spec"])
+def test_what_changed_since_is_packed_anew(interrupted, pack, source, tmp_path, image, change):
+    before = places(interrupted)
+    path = source / "images/4.jpg"
+    overrides = []
+    if change == "photo":
+        path.write_bytes(image(77))
+    elif change == "time":  # same size, other content: only the time tells
+        content_now = bytearray(path.read_bytes())
+        content_now[-20] ^= 1
+        path.write_bytes(bytes(content_now))
+    elif change == "labels":
+        text = (source / "labels.csv").read_text()
+        (source / "labels.csv").write_text(text.replace("\n4.jpg,0,0", "\n4.jpg,1,1"))
+    else:
+        overrides = ["shards.samples=3"]
+    pack(interrupted, *overrides)
+    pack(tmp_path / "fresh", *overrides)
+    assert content(interrupted) == content(tmp_path / "fresh")
+    assert verify(str(interrupted)) == []
+    redone = [tar for tar, file in before.items() if not _same(tar, file)]
+    # With three in a tar the two of "val" stay where they are.
+    assert len(redone) == (5 if change == "spec" else 1)
+
+
+def _same(tar, file):
+    found = os.stat(tar)
+    return (found.st_ino, found.st_mtime_ns) == file
+
+
+@pytest.mark.parametrize("damage", ["record", "tar", "size"])
+def test_a_record_that_is_wrong_is_not_believed(interrupted, shards, pack, damage):
+    if damage == "record":
+        (interrupted / "_build/train-000001.json").write_bytes(b"{")
+    elif damage == "tar":
+        (interrupted / "train/000001.tar").unlink()
+    else:
+        (interrupted / "train/000001.tar").write_bytes(b"short")
+    pack(interrupted)
+    assert content(interrupted) == content(shards)
+
+
+def test_a_bad_photo_found_by_the_second_try_leaves_nothing(interrupted, pack, source):
+    (source / "images/4.jpg").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"4.jpg is empty"):
+        pack(interrupted)
+    assert content(interrupted) == {}
+
+
+def test_the_end_of_another_build_is_not_cleaned_up(source, pack, tmp_path):
+    program = DIES.format(before="", after="manifest.json", deleted="")
+    out = tmp_path / "out"
+    assert Build(source, out, program=f"-c {program}").process.wait(60) == -signal.SIGKILL
+    before = content(out)
+    with pytest.raises(ConfigError, match=r"holds a finished shard set; .* or pass --overwrite"):
+        pack(out, "split.seed=3")
+    assert content(out) == {name: before[name] for name in before if name != "_build/lock"}
+    pack(out, "split.seed=3", overwrite=True)
+    pack(tmp_path / "fresh", "split.seed=3")
+    assert content(out) == content(tmp_path / "fresh")
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_processes_and_keeps_what_is_finished(many, tmp_path):
+    build = Build(many, tmp_path / "out", "--workers", "2")
+    build.wait_for(3)
+    os.killpg(build.process.pid, signal.SIGINT)  # as a terminal does
+    assert build.process.wait(60) == 130
+    assert build.survivors() == []
+    log = build.log.read_text()
+    assert f"{tmp_path / 'out'}: finished tars are kept; run the same again to go on" in log
+    assert "Traceback" not in log
+    assert len(build.records()) >= 3
+    assert not (tmp_path / "out/_build/lock").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_the_build(many, tmp_path):
+    build = Build(many, tmp_path / "out", "--workers", "2")
+    build.wait_for(2)
+    newest = max(pid for pid in build.family() if pid != build.process.pid)
+    os.kill(newest, signal.SIGKILL)
+    assert build.process.wait(60) == 2
+    assert "a worker process was killed, perhaps because the memory was full" in (
+        build.log.read_text()
+    )
+    assert module.MANIFEST not in content(tmp_path / "out")
