@@ -1,13 +1,10 @@
 """Batches for training and evaluation, decoded by processes that live across epochs.
 
-Loader processes are started by a fork server, never forked from the training process: forking
-a process with threads (Ray actors, NCCL) can deadlock. A process gets whole batches to decode,
-in turn; which batches is decided in the training process by the plan, so the content of batches
-depends neither on the number of loader processes nor on the number of workers.
+A process gets whole batches to decode, in turn; which batches is decided in the training process
+by the plan, so the content of batches depends neither on the number of loader processes nor on
+the number of workers.
 """
 
-import multiprocessing
-import os
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -23,6 +20,7 @@ from retdm.data.decode import Decoder
 from retdm.data.maker import BatchMaker, BatchRequest, Failure, Made
 from retdm.data.order import Order, epoch_order, resolve_window, table_order
 from retdm.data.plan import Cut, coming_shards, num_batches, rank_part
+from retdm.data.processes import adopt, forkserver, storage_settings
 from retdm.data.source import SampleReader
 from retdm.data.split import SplitData
 
@@ -89,8 +87,8 @@ class _Loader:
                 "num_workers": settings.loader_workers,
                 "prefetch_factor": _PREFETCH,
                 "persistent_workers": True,
-                "multiprocessing_context": _forkserver(),
-                "worker_init_fn": partial(_adopt, _storage_settings()),
+                "multiprocessing_context": forkserver(__name__),
+                "worker_init_fn": partial(adopt, storage_settings()),
             }
         self._batches: DataLoader[Made] = DataLoader(
             BatchMaker(self._reader, decoder, split=data.split), **common
@@ -248,21 +246,3 @@ class EvaluationLoader(_Loader):
     def batches(self) -> Iterator[Batch]:
         """All batches; see `TrainingLoader.epoch` for errors."""
         return self._run(table_order(self.data.shard_sizes), 0, None)
-
-
-def _forkserver() -> multiprocessing.context.ForkServerContext:
-    """Start method of the loader processes; torch is imported once, in the fork server."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", __name__])
-    return context
-
-
-def _storage_settings() -> dict[str, str]:
-    return {n: value for n, value in os.environ.items() if n.startswith(("AWS_", "RETDM_S3_"))}
-
-
-def _adopt(settings: dict[str, str], _worker: int) -> None:
-    """Take over this process's storage variables: the fork server has those of its own start."""
-    for name in _storage_settings():
-        del os.environ[name]
-    os.environ.update(settings)

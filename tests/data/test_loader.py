@@ -1,12 +1,16 @@
 import multiprocessing
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retdm.config import DataSettings
 from retdm.data.batch import Batch
@@ -50,6 +54,12 @@ def joined(ranks: Iterable[Iterable[Batch]]) -> list[list[Sample]]:
 
 
 @pytest.fixture(scope="module")
+def photos(make_jpeg: Callable[..., bytes]) -> list[bytes]:
+    """As many as the largest set here has."""
+    return [make_jpeg(number) for number in range(72)]
+
+
+@pytest.fixture(scope="module")
 def unbroken(tiny_set: str) -> list[list[Sample]]:
     """Epoch 1 as one process without loader processes reads it."""
     return joined([training(tiny_set).epoch(1)])
@@ -73,7 +83,62 @@ def test_batches_are_what_plan_and_decoder_say(
     assert unbroken == [wanted[:8], wanted[8:16], wanted[16:]]
 
 
-@pytest.mark.parametrize("world", [2, 3, 8])
+# Empty shards, fewer shards than ranks, and one that outweighs the others.
+SIZES = st.one_of(
+    st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(any),
+    st.builds(
+        lambda few, many: [*few, many], st.lists(st.integers(0, 2), max_size=4), st.just(25)
+    ),
+)
+
+
+@given(
+    sizes=SIZES,
+    batch_size=st.integers(1, 11),
+    window=st.integers(0, 4),
+    worlds=st.tuples(st.sampled_from([1, 2, 3, 4]), st.sampled_from([8, 64])),
+    data=st.data(),
+)
+@hypothesis.settings(deadline=None, max_examples=12)
+def test_any_shards_are_read_exactly_once_and_resumed_anywhere_by_any_world(
+    build_set: Callable[..., Any],
+    photos: list[bytes],
+    sizes: list[int],
+    batch_size: int,
+    window: int,
+    worlds: tuple[int, int],
+    data: st.DataObject,
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        build_set(folder, photos[: sum(sizes)], per_shard=sizes)
+        settings = settings_of(f"file://{folder}", batch_size=batch_size, shuffle_window=window)
+        split = open_split(settings.url, "train")
+
+        def read(world: int, start: int = 0) -> list[list[Sample]]:
+            loaders = [
+                TrainingLoader(split, settings, seed=3, rank=rank, world_size=world)
+                for rank in range(world)
+            ]
+            return joined(loader.epoch(1, start) for loader in loaders)
+
+        whole = read(1)
+        assert sorted(row for batch in whole for row, *_ in batch) == list(range(sum(sizes)))
+        for world in worlds:
+            start = data.draw(st.integers(0, len(whole)))
+            assert read(world, start) == whole[start:]
+            scoring = [
+                EvaluationLoader(
+                    split, settings, rank=rank, world_size=world, batch_size=batch_size
+                )
+                for rank in range(world)
+            ]
+            rows = [
+                s[0] for batch in joined(loader.batches() for loader in scoring) for s in batch
+            ]
+            assert rows == list(range(sum(sizes)))
+
+
+@pytest.mark.parametrize("world", [2, 3, 4, 8, 64])
 def test_content_does_not_depend_on_the_number_of_workers(
     tiny_set: str, unbroken: list[list[Sample]], world: int
 ) -> None:
@@ -201,6 +266,14 @@ def test_s3_gives_the_same_batches_as_a_folder(
     sizes = [shard.bytes for shard in open_split(url, "train").info.shards if shard.samples]
     held = [path.stat().st_size for path in (tmp_path / "cache").glob("*.tar")]
     assert sorted(held) == sorted(sizes)
+    # A cache that lacks some shards, shared by ranks that begin in the middle of the epoch.
+    for path in sorted((tmp_path / "cache").glob("*.tar"))[::2]:
+        path.unlink()
+    ranks = [
+        training(url, rank=rank, world=3, cache_dir=str(tmp_path / "cache"), read_ahead=1)
+        for rank in range(3)
+    ]
+    assert joined(loader.epoch(1, 1) for loader in ranks) == unbroken[1:]
     assert joined([training(url, read="ranges").epoch(1)]) == unbroken
     limit = sum(sorted(sizes)[-4:])  # two windows of two shards
     small = training(
