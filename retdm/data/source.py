@@ -1,9 +1,10 @@
 """Reads the stored image bytes of single samples, by row, and checks every one.
 
 From a local folder a sample is read in place. From S3 it comes out of the node's shard cache
-(`data.read = "shards"`), or by a ranged request of its own (`data.read = "ranges"`, and where
-the cache is too small for the shards that one window of the plan mixes: then every read would
-throw out a shard that the next read wants).
+(`data.read = "shards"`), or by a ranged request of its own: with `data.read = "ranges"`, where
+the cache is too small for the shards that one window of the plan mixes (then every read would
+throw out a shard that the next read wants), where the disk is full, and out of a shard that is
+damaged where it is stored, since most of its samples are not.
 """
 
 import logging
@@ -18,10 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from retdm.config import DataSettings
-from retdm.data.cache import NodeCache, default_folder
+from retdm.data.cache import NodeCache
+from retdm.data.cache_folder import default_folder
+from retdm.data.manifest import ShardInfo
 from retdm.data.order import Rows
 from retdm.data.split import SplitData
-from retdm.errors import BadSampleError, NotFoundError, ShardError, StorageError
+from retdm.data.verified import ATTEMPTS
+from retdm.errors import (
+    BadSampleError,
+    NotFoundError,
+    ShardError,
+    StorageError,
+    TransientStorageError,
+)
 from retdm.storage.file import FileStore
 
 _log = logging.getLogger(__name__)
@@ -64,25 +74,14 @@ class SampleReader:
 
         Raises:
             BadSampleError: If they differ from the label table's digest, also when read again.
+            ShardError: If the shard is missing.
             StorageError: If they cannot be read.
         """
-        wanted = self._digests[row].tobytes()
-        content = self._fetch(row)
-        if sha256(content).digest() != wanted:
-            if self.cache is not None:
-                self.cache.discard(self.shards[self._locations.shard[row]])
-            content = self._fetch(row)
-        found = sha256(content)
-        if found.digest() != wanted:
-            raise BadSampleError(
-                f"{self.where(row)}: sha256 of the image is {found.hexdigest()}, the label table "
-                f"says {wanted.hex()}; the shard was changed after it was built: run "
-                f"`python -m retdm.shard verify {self.store.url}`, then upload or build it again"
-            )
+        (content,) = self.read_many([row])
         return content
 
     def read_many(self, rows: Sequence[int]) -> list[bytes]:
-        """The same for several, with requests at once where each is a request to a server."""
+        """As `read` for several."""
         contents = []
         for content in self.read_each(rows):
             if isinstance(content, BadSampleError):
@@ -91,31 +90,57 @@ class SampleReader:
         return contents
 
     def read_each(self, rows: Sequence[int]) -> list[bytes | BadSampleError]:
-        """As `read_many`, with the error in the place of every image whose bytes are wrong."""
-        if self.cache is not None or isinstance(self.store, FileStore):
-            return [self._attempt(row) for row in rows]
-        if self._pool is None:
+        """As `read_many`, with the error in the place of every image that has one.
+
+        Images that are not in the cache, and cannot get there, are asked for at the same time.
+        """
+        if isinstance(self.store, FileStore):
+            return [self._from_store(row) for row in rows]
+        contents: list[bytes | BadSampleError | None] = [self._from_cache(row) for row in rows]
+        missing = [row for row, content in zip(rows, contents, strict=True) if content is None]
+        if missing and self._pool is None:
             self._pool = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="retdm-read")
-        return list(self._pool.map(self._attempt, rows))
+        fetched = self._pool.map(self._from_store, missing) if self._pool else iter(())
+        return [next(fetched) if content is None else content for content in contents]
 
-    def _attempt(self, row: int) -> bytes | BadSampleError:
-        try:
-            return self.read(row)
-        except BadSampleError as error:
-            return error
-
-    def _fetch(self, row: int) -> bytes:
-        shard = self.shards[self._locations.shard[row]]
-        offset, size = int(self._locations.offset[row]), int(self._locations.size[row])
-        if self.cache is not None:
-            # Another process may evict the file between the two lines: then fetch it again.
-            for _ in range(3):
-                path = self.cache.fetch(self.store, shard)
-                if path is None:
-                    break
-                content = _read_part(path, offset, size)
-                if content is not None:
+    def _from_cache(self, row: int) -> bytes | None:
+        """The image out of the node's copy of its shard; None if there can be no such copy."""
+        if self.cache is None:
+            return None
+        shard, offset, size = self._place(row)
+        for _ in range(ATTEMPTS):
+            path = self.cache.fetch(self.store, shard)
+            if path is None:
+                return None
+            # None if another process has evicted the file between the two lines.
+            content = _read_part(path, offset, size)
+            if content is not None:
+                if sha256(content).digest() == self._digests[row].tobytes():
                     return content
+                if self.cache.is_whole(shard):  # then the table does not fit the shard
+                    return None
+        return None
+
+    def _from_store(self, row: int) -> bytes | BadSampleError:
+        """The image by a request of its own, made again while what arrives is wrong."""
+        wanted = self._digests[row].tobytes()
+        found = b""
+        for _ in range(ATTEMPTS):
+            content = self._range(row)
+            if isinstance(content, BadSampleError):
+                return content
+            found = sha256(content).digest()
+            if found == wanted:
+                return content
+            _log.info("%s: arrived damaged (sha256 %s)", self.where(row), found.hex())
+        return BadSampleError(
+            f"{self.where(row)}: sha256 of the image is {found.hex()}, the label table says "
+            f"{wanted.hex()}; the shard was changed after it was built: run "
+            f"`python -m retdm.shard verify {self.store.url}`, then upload or build it again"
+        )
+
+    def _range(self, row: int) -> bytes | BadSampleError:
+        shard, offset, size = self._place(row)
         try:
             return self.store.read_range(shard.name, offset, size)
         except NotFoundError as error:
@@ -123,8 +148,21 @@ class SampleReader:
                 f"{self.where(row)}: the shard is missing, though the manifest lists it; upload "
                 "it again or rebuild the shard set"
             ) from error
+        except TransientStorageError:
+            raise
         except StorageError as error:
-            raise type(error)(f"{error} (reading sample {self.keys[row]!r})") from error
+            length = self.store.size(shard.name)
+            if length is None or length >= offset + size:
+                raise type(error)(f"{error} (reading sample {self.keys[row]!r})") from error
+            return BadSampleError(
+                f"{self.where(row)}: the shard was cut off before the image's end ({length} "
+                f"bytes, the manifest says {shard.bytes}); upload or build it again"
+            )
+
+    def _place(self, row: int) -> tuple[ShardInfo, int, int]:
+        """Shard of a sample, and offset and size of its image."""
+        shard = self.shards[self._locations.shard[row]]
+        return shard, int(self._locations.offset[row]), int(self._locations.size[row])
 
 
 def _read_part(path: Path, offset: int, size: int) -> bytes | None:
@@ -157,4 +195,4 @@ def _cache(data: SplitData, settings: DataSettings, window: int) -> NodeCache | 
         )
         return None
     folder = Path(settings.cache_dir).expanduser() if settings.cache_dir else default_folder()
-    return NodeCache(folder.absolute(), settings.cache_bytes)
+    return NodeCache(folder.absolute(), settings.cache_bytes, needed)

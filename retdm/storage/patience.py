@@ -59,6 +59,9 @@ class Patience:
             Exception: What `function` raised last.
         """
         failures = refusals = 0
+        s3_client.client()  # to make the first one takes a while, which is not the server's fault
+        if not self._failures:
+            self._good = time.monotonic()
         while True:
             client = s3_client.client()
             try:
@@ -66,8 +69,9 @@ class Patience:
             except Exception as error:
                 self._failures += 1
                 left_s = self._good + self._patience_s - time.monotonic()
+                loud = time.monotonic() - self._good > _LOUD_AFTER_S
                 if refuses(error) and refusals < _REFUSALS:
-                    pause_s = _pause_s(refusals)
+                    pause_s, loud = _pause_s(refusals), False
                     refusals += 1
                     s3_client.forget(client)
                 elif passes(error) and left_s > 0:
@@ -80,7 +84,11 @@ class Patience:
                     raise
                 if self._over.is_set():
                     raise
-                self._tell(error, pause_s)
+                _log.log(
+                    logging.WARNING if loud else logging.DEBUG,
+                    "%s: %s; trying again in %.1f s",
+                    *(self._url, error, pause_s),
+                )
                 self._over.wait(pause_s)
             else:
                 self._good, self._failures = time.monotonic(), 0
@@ -93,11 +101,6 @@ class Patience:
             f"tried {times} in {time.monotonic() - self._good:.1f} s; {limits.PATIENCE} is "
             f"{self._patience_s:g}, {limits.STALL} is {self._stall_s:g}"
         )
-
-    def _tell(self, error: Exception, pause_s: float) -> None:
-        loud = time.monotonic() - self._good > _LOUD_AFTER_S
-        level = logging.WARNING if loud else logging.INFO
-        _log.log(level, "%s: %s; trying again in %.1f s", self._url, error, pause_s)
 
 
 def _pause_s(repeats: int) -> float:

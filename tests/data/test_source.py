@@ -1,6 +1,6 @@
-import hashlib
 import logging
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +12,7 @@ import pytest
 from retdm.config import DataSettings
 from retdm.data.source import SampleReader
 from retdm.data.split import SplitData, open_split
-from retdm.errors import ShardError
+from retdm.errors import BadSampleError, ShardError
 from retdm.storage.file import FileStore
 
 
@@ -96,8 +96,12 @@ def test_a_cache_that_cannot_hold_a_window_is_not_used(
 
 @pytest.mark.parametrize("settings", [{}, {"read": "ranges"}])
 @pytest.mark.parametrize("remote", [False, True])
-def test_a_changed_shard_is_an_error_that_names_it(
-    folder: Path, tmp_path: Path, remote: bool, settings: dict[str, Any]
+def test_a_changed_shard_costs_the_changed_sample_only(
+    folder: Path,
+    tmp_path: Path,
+    make_jpeg: Callable[..., bytes],
+    remote: bool,
+    settings: dict[str, Any],
 ) -> None:
     data = open_split(str(folder), "train")
     tar = folder / "train/000002.tar"
@@ -105,15 +109,48 @@ def test_a_changed_shard_is_an_error_that_names_it(
     content[data.locations.offset[8] + 30] ^= 1
     tar.write_bytes(content)
     reader, _ = reader_of(data, tmp_path, remote=remote, **settings)
-    whole = remote and not settings
-    reader.read(0)
-    if not whole:
-        reader.read(7)  # in the same shard, not touched
-    found = hashlib.sha256(content).hexdigest() if whole else "[0-9a-f]{64}"
-    wanted = "manifest" if whole else "label table"
-    message = rf"000002\.tar: .*sha256 .*is {found}, the {wanted} says [0-9a-f]{{64}}.*verify"
-    with pytest.raises(ShardError, match=message):
+    message = (
+        r"000002\.tar: sample 'photo-008': sha256 of the image is [0-9a-f]{64}, the label table "
+        r"says [0-9a-f]{64}.*verify"
+    )
+    with pytest.raises(BadSampleError, match=message):
         reader.read(8)
+    # In the same shard, not touched.
+    assert reader.read_many([6, 7]) == [make_jpeg(6), make_jpeg(7)]
+    first, bad, last = reader.read_each([0, 8, 9])
+    assert (first, last) == (make_jpeg(0), make_jpeg(9))
+    assert isinstance(bad, BadSampleError)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_shard_that_was_cut_off_costs_only_the_samples_behind_the_cut(
+    folder: Path, tmp_path: Path, make_jpeg: Callable[..., bytes], remote: bool
+) -> None:
+    data = open_split(str(folder), "train")
+    tar = folder / "train/000002.tar"
+    tar.write_bytes(tar.read_bytes()[: data.locations.offset[9] + 30])
+    reader, _ = reader_of(data, tmp_path, remote=remote)
+    good, bad = reader.read_each([8, 9])
+    assert good == make_jpeg(8)
+    assert re.search(
+        r"000002\.tar: sample 'photo-009': the shard was cut off before the image's end "
+        rf"\({tar.stat().st_size} bytes, the manifest says \d+\); upload or build it again$",
+        str(bad),
+    )
+
+
+def test_a_table_that_does_not_fit_a_sound_shard_is_no_reason_to_fetch_it_again(
+    folder: Path, tmp_path: Path
+) -> None:
+    data = open_split(str(folder), "train")
+    digests = data.table.digests.copy()
+    digests[8] ^= 1
+    data = replace(data, table=replace(data.table, digests=digests))
+    reader, store = reader_of(data, tmp_path)
+    for _ in range(2):
+        with pytest.raises(BadSampleError, match=r"sample 'photo-008': sha256 of the image is"):
+            reader.read(8)
+    assert store.calls.count("download") == 1
 
 
 def test_a_cached_file_that_went_bad_is_fetched_again(

@@ -234,7 +234,7 @@ def test_wrong_credentials_are_reported_within_seconds_and_never_logged(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-value")
     begun = time.monotonic()
     with (
-        caplog.at_level(logging.INFO),
+        caplog.at_level(logging.DEBUG, "retdm"),
         pytest.raises(StorageError, match=r"refused the credentials \(SignatureDoesNotMatch\)"),
     ):
         open_store(s3.url()).read("a")
