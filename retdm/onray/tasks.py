@@ -5,6 +5,9 @@ was lost, so what the function does must bear being done twice.
 """
 
 import contextlib
+import logging
+import os
+import socket
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -16,6 +19,7 @@ from retdm.errors import ConfigError, RetdmError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_ANSWER_S = 5.0
 _WAITING_EACH = 2
 """Tasks handed to Ray for each core, so that a core need not wait for its next one."""
 
@@ -52,9 +56,15 @@ def _connected(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "auto")
     try:
-        ray.init(address=address, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        host, colon, port = address.rpartition(":")
+        if colon and port.isdecimal() and "/" not in host:
+            # Ray itself tries for minutes, and prints a line every second.
+            socket.create_connection((host, int(port)), _ANSWER_S).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"--ray {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); start "
             "one with `ray start --head`, or give the address of one that runs"
@@ -66,18 +76,22 @@ def _connected(address: str) -> Iterator[None]:
 
 
 def _probe_all(probe: Callable[[], str | None]) -> None:
-    call = ray.remote(num_cpus=0)(probe)
+    call = ray.remote(num_cpus=0)(_look)
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
     answers = {
         address: call.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        ).remote()
+        ).remote(probe)
         for node, address in nodes.items()
     }
     for address, answer in answers.items():
         wrong = _result(answer)
         if wrong:
             raise ConfigError(f"--ray: on machine {address}, {wrong}")
+
+
+def _look(probe: Callable[[], str | None]) -> str | None:
+    return probe()
 
 
 def _run(
