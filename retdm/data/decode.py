@@ -79,7 +79,7 @@ class Decoder:
         """The crop of this sample in this epoch, whoever decodes it."""
         if self.augment == "none":
             return self.centre_crop()
-        words = [int(word) for word in random_words(4, "augment", seed, epoch, row)]
+        words = random_words(4, "augment", seed, epoch, row).tolist()
         width = _CROP_SIDES[words[0] % len(_CROP_SIDES)] / _WHOLE
         height = _CROP_SIDES[words[1] % len(_CROP_SIDES)] / _WHOLE
         across, down = _PLACES[words[2] % len(_PLACES)]

@@ -6,18 +6,26 @@ while what its distributions make of them may change between versions.
 
 import hashlib
 import json
+import threading
 
 import numpy as np
 import numpy.typing as npt
 
 Key = str | int
+# One generator whose state is set anew: to make one takes longer than all the rest of a crop.
+_philox = np.random.Philox(key=0)
+_unused = _philox.state
+_lock = threading.Lock()
 
 
 def random_words(count: int, *key: Key) -> npt.NDArray[np.uint64]:
     """`count` independent uniform 64-bit words; other keys give unrelated words."""
     # SHA-256 makes neighbouring seeds and epochs unrelated; Philox takes 128 bits of it.
     digest = hashlib.sha256(json.dumps(key).encode()).digest()
-    return np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw(count)
+    key_words = np.frombuffer(digest, dtype="<u8", count=2)
+    with _lock:
+        _philox.state = {**_unused, "state": {**_unused["state"], "key": key_words}}
+        return _philox.random_raw(count)
 
 
 def permutation(count: int, *key: Key) -> npt.NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """What every storage backend offers: whole files by name under one root."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from retdm.errors import StorageError
@@ -52,7 +52,6 @@ def check_name(url: str, name: str) -> str:
     Raises:
         StorageError: If it is empty, absolute, or climbs with "..".
     """
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\0" in name:
+    if not name or name.startswith("/") or ".." in name.split("/") or "\0" in name:
         raise StorageError(f"{url}: {name!r} is not a name below this root; use a relative name")
     return name
