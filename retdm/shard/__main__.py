@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from retdm.console import run
-from retdm.shard import fetch
+from retdm.shard import adopt, fetch
 from retdm.shard.build import build
 from retdm.shard.spec import load_spec
 from retdm.shard.stats import render, stats
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (fetch.add_parser, _add_build, _add_verify, _add_stats):
+    for add in (fetch.add_parser, _add_build, adopt.add_parser, _add_verify, _add_stats):
         add(commands)
     return parser
 

@@ -7,9 +7,11 @@ from retdm.console import progress
 from retdm.data.manifest import MANIFEST, Manifest, SplitInfo, load_manifest
 from retdm.data.table import LabelTable, read_table
 from retdm.errors import ShardError
+from retdm.shard.adopt_rules import adopted_rules
 from retdm.shard.crew import useful_workers, work_through
+from retdm.shard.fault import Fault
 from retdm.shard.unfinished import FOLDER
-from retdm.shard.verify_tar import Fault, TarCheck, check_tar, rows_of, wrong_digest
+from retdm.shard.verify_tar import TarCheck, check_tar, rows_of, wrong_digest
 from retdm.storage import Store, open_store
 
 
@@ -79,6 +81,7 @@ def _checks(
                 labels=manifest.labels,
                 rows=None if table is None else rows_of(table, row, row + shard.samples),
                 has_index=shard.index not in missing,
+                adopted=adopted_rules(manifest),
             )
         row += shard.samples
 
@@ -97,8 +100,9 @@ def _files(store: Store, manifest: Manifest) -> Iterator[Fault]:
     there = {name for name in store.names() if not name.startswith(FOLDER)}
     for name in sorted(wanted - there):
         yield Fault(name, "", "missing; upload it again or rebuild the shard set")
-    for name in sorted(there - wanted):
-        yield Fault(name, "", "not in the manifest; delete it")
+    if adopted_rules(manifest) is None:  # or the folder is somebody else's, and all that is in it
+        for name in sorted(there - wanted):
+            yield Fault(name, "", "not in the manifest; delete it")
 
 
 def _table(

@@ -1,11 +1,9 @@
 """Checks one tar and its index against the manifest and the label table."""
 
-import contextlib
 import hashlib
 import io
 import json
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +16,15 @@ from retdm.data.index import Member, format_index, parse_index
 from retdm.data.manifest import ShardInfo
 from retdm.data.table import LabelTable
 from retdm.errors import ShardError
+from retdm.shard.adopt_rules import AdoptRules
+from retdm.shard.adopt_tar import FaultyTarError, read_rows
+from retdm.shard.fault import Fault
+from retdm.shard.local import local_copy
 from retdm.shard.photo import DAMAGE, STORED
 from retdm.shard.tar import read_samples
 from retdm.storage import Store
-from retdm.storage.file import FileStore
 
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong."""
-
-    file: str
-    """Name in the shard set."""
-    sample: str
-    """Key, or "" if it concerns the whole file."""
-    what: str
-
-    def __str__(self) -> str:
-        where = f"{self.file}: sample {self.sample!r}" if self.sample else self.file
-        return f"{where}: {self.what}"
+Members = tuple[Member, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +65,8 @@ class TarCheck:
     rows: TableRows | None
     """None if there is no label table that could be read."""
     has_index: bool
+    adopted: AdoptRules | None = None
+    """How to understand the samples, if others wrote the tar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +82,18 @@ def check_tar(check: TarCheck) -> Iterator[TarFaults]:
     shard = check.shard
     faults: list[Fault] = []
     members: list[tuple[Member, ...]] = []
-    with _local(check.store, shard.name) as path:
+    with local_copy(check.store, shard.name) as path:
         size = path.stat().st_size
         if size != shard.bytes:
             faults.append(Fault(shard.name, "", f"{size} bytes, the manifest says {shard.bytes}"))
         faults += wrong_digest(shard.name, path, shard.sha256)
+        samples = (_own_samples if check.adopted is None else _adopted_samples)(check, path)
         try:
-            for key, files in read_samples(path):
-                faults += _sample(check, key, files, len(members))
-                members.append(tuple(member for member, _ in files.values()))
-        except (tarfile.TarError, EOFError) as error:
+            for files, wrong in samples:
+                faults += wrong
+                if files is not None:
+                    members.append(files)
+        except (tarfile.TarError, EOFError, FaultyTarError) as error:
             faults.append(Fault(shard.name, "", f"damaged behind sample {len(members)}: {error}"))
     if len(members) != shard.samples:
         faults.append(
@@ -110,18 +102,6 @@ def check_tar(check: TarCheck) -> Iterator[TarFaults]:
     if check.has_index:
         faults += _index(check.store, shard, members)
     yield TarFaults(shard.name, faults)
-
-
-@contextlib.contextmanager
-def _local(store: Store, name: str) -> Iterator[Path]:
-    """The file on the local disk, copied there if it lies elsewhere."""
-    if isinstance(store, FileStore):
-        yield store.path(name)
-        return
-    with tempfile.TemporaryDirectory(prefix="retdm-verify-") as folder:
-        path = Path(folder, "shard.tar")
-        store.download(name, path)
-        yield path
 
 
 def wrong_digest(file: str, content: bytes | Path, wanted: str) -> Iterator[Fault]:
@@ -156,11 +136,16 @@ def _index(store: Store, shard: ShardInfo, members: list[tuple[Member, ...]]) ->
     return faults
 
 
-def _sample(
-    check: TarCheck, key: str, files: dict[str, tuple[Member, bytes]], row: int
+def _own_samples(check: TarCheck, path: Path) -> Iterator[tuple[Members | None, list[Fault]]]:
+    """The files of each sample, and what is wrong with it."""
+    for number, (key, files) in enumerate(read_samples(path)):
+        yield tuple(member for member, _ in files.values()), list(_own(check, key, files, number))
+
+
+def _own(
+    check: TarCheck, key: str, files: dict[str, tuple[Member, bytes]], number: int
 ) -> Iterator[Fault]:
-    """Compare one sample of a tar with its row of the label table."""
-    file, table = check.shard.name, check.rows
+    file = check.shard.name
     images = [ext for ext in files if ext in STORED.values()]
     if len(images) != 1 or "json" not in files or len(files) != 2:
         yield Fault(file, key, f"has {sorted(files)}, wanted one jpg or png and one json")
@@ -175,28 +160,69 @@ def _sample(
         return
     if labels != known:
         yield Fault(file, key, f"label_ids {labels} are not the labels {names}")
-    if table is None or row >= len(table.keys):
-        return
-    if key != table.keys[row]:
-        yield Fault(file, key, f"the label table has {table.keys[row]!r} in this place")
-        return
-    columns = np.flatnonzero(table.targets[row]).tolist()
-    if labels != columns:
-        yield Fault(file, key, f"labels {labels}, the label table says {columns}")
-    if (member.offset, member.size) != (table.offsets[row], table.sizes[row]):
-        yield Fault(
-            file,
-            key,
-            f"the image is {member.size} bytes at {member.offset}, the label table says "
-            f"{table.sizes[row]} at {table.offsets[row]}",
-        )
-    if hashlib.sha256(image).digest() != table.digests[row].tobytes():
-        yield Fault(file, key, "the image is not the one of the label table (sha256)")
+    size: tuple[int, int] | None = None
     try:
         size = Image.open(io.BytesIO(image)).size
     except DAMAGE as error:
         yield Fault(file, key, f"the image cannot be opened ({type(error).__name__})")
+    digest = hashlib.sha256(image).digest()
+    yield from _compare(check, number, _Found(key, labels, member, digest, size))
+
+
+def _adopted_samples(check: TarCheck, path: Path) -> Iterator[tuple[Members | None, list[Fault]]]:
+    """The same of a tar that others wrote, read as it was when it was adopted."""
+    rules = check.adopted
+    assert rules is not None
+    columns = {label: column for column, label in enumerate(check.labels)}
+    number = 0
+    for row in read_rows(path, check.shard.name, rules, columns if rules.listed else None):
+        if isinstance(row, Fault):
+            yield None, [] if rules.skip_faulty else [row]
+            continue
+        labels = sorted(columns.get(name, -1) for name in row.labels)
+        digest, size = bytes.fromhex(row.sha256), (row.width, row.height)
+        found = _Found(row.key, labels, row.image, digest, size)
+        yield row.members, list(_compare(check, number, found))
+        number += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a tar says of a sample."""
+
+    key: str
+    labels: list[int]
+    image: Member
+    digest: bytes
+    size: tuple[int, int] | None
+    """Width and height; None if that cannot be told."""
+
+
+def _compare(check: TarCheck, number: int, found: _Found) -> Iterator[Fault]:
+    """Compare a sample of a tar with its row of the label table."""
+    file, key, table = check.shard.name, found.key, check.rows
+    if table is None or number >= len(table.keys):
         return
-    if size != (table.widths[row], table.heights[row]):
-        listed = f"{table.widths[row]}x{table.heights[row]}"
-        yield Fault(file, key, f"{size[0]}x{size[1]} pixels, the label table says {listed}")
+    if key != table.keys[number]:
+        yield Fault(file, key, f"the label table has {table.keys[number]!r} in this place")
+        return
+    columns = np.flatnonzero(table.targets[number]).tolist()
+    if found.labels != columns:
+        yield Fault(file, key, f"labels {found.labels}, the label table says {columns}")
+    place = (table.offsets[number], table.sizes[number])
+    if (found.image.offset, found.image.size) != place:
+        yield Fault(
+            file,
+            key,
+            f"the image is {found.image.size} bytes at {found.image.offset}, the label table "
+            f"says {place[1]} at {place[0]}",
+        )
+    if found.digest != table.digests[number].tobytes():
+        yield Fault(file, key, "the image is not the one of the label table (sha256)")
+    width, height = table.widths[number], table.heights[number]
+    if found.size is not None and found.size != (width, height):
+        yield Fault(
+            file,
+            key,
+            f"{found.size[0]}x{found.size[1]} pixels, the label table says {width}x{height}",
+        )
