@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from retdm.config import DataSettings
 from retdm.data.__main__ import main
+from retdm.data.loader import TrainingLoader
 from retdm.data.split import open_split
-from retdm.errors import ShardError
+from retdm.errors import ConfigError, ShardError
 
 
 def trace(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
@@ -51,6 +53,38 @@ def test_digests_are_those_of_the_stored_images(
         assert isinstance(keys, list)
         numbers = [int(key.removeprefix("photo-")) for key in keys]
         assert digests == [hashlib.sha256(make_jpeg(n)).hexdigest() for n in numbers]
+
+
+def test_it_shows_what_a_training_run_reads(
+    capsys: pytest.CaptureFixture[str], tiny_set: str
+) -> None:
+    data = open_split(tiny_set, "train")
+    for window in (0, 2):
+        settings = DataSettings(
+            url=tiny_set, batch_size=6, image_size=16, loader_workers=0, shuffle_window=window
+        )
+        asked = ("--seed", "4", "--epoch", "1", "--batch-size", "6", "--world-size", "3")
+        lines = trace(capsys, tiny_set, *asked, "--shuffle-window", str(window))
+        for rank in range(3):
+            loader = TrainingLoader(data, settings, seed=4, rank=rank, world_size=3)
+            read = [
+                [data.table.keys[row] for row in batch.indices[batch.valid]]
+                for batch in loader.epoch(1)
+            ]
+            assert [line["keys"] for line in lines if line["rank"] == rank] == read
+
+
+def test_a_start_past_the_end_is_an_error(
+    capsys: pytest.CaptureFixture[str], tiny_set: str
+) -> None:
+    # 22 samples are 3 batches; at 3 a finished epoch would be resumed.
+    assert trace(capsys, tiny_set, "--batch-size", "8", "--start-batch", "3") == []
+    with pytest.raises(
+        ConfigError,
+        match=r"--start-batch is 4, but an epoch of split 'train' has "
+        "3 batches of 8; begin earlier",
+    ):
+        main(["trace", tiny_set, "--batch-size", "8", "--start-batch", "4"])
 
 
 def test_a_wrong_number_is_explained(capsys: pytest.CaptureFixture[str], tiny_set: str) -> None:
