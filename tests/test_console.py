@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from retdm.console import progress, run
+from retdm.console import ByteBar, progress, run
 from retdm.errors import ConfigError
 
 
@@ -40,3 +40,22 @@ def test_a_reader_that_left_is_no_error_even_if_it_shows_late():
 def test_progress_yields_everything_and_ends_with_one_line(capsys):
     assert list(progress(range(3), total=3, label="packing", unit="photo")) == [0, 1, 2]
     assert "packing [####################] 3/3 photo" in capsys.readouterr().err
+
+
+def test_bytes_of_a_file_that_starts_over_end_with_one_line(capsys):
+    with ByteBar("photos.zip", 4 << 20, done=1 << 20) as bar:
+        for done in (2 << 20, 0, 4 << 20):
+            bar.at(done)
+    out = capsys.readouterr().err
+    assert out.startswith("photos.zip [####################] 4.0/4.0 MiB, ")
+    assert (out.count("\n"), "left" in out) == (1, False)
+
+
+def test_bytes_on_a_terminal_are_a_live_bar(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with ByteBar("photos.zip", 4 << 20, done=1 << 20) as bar:
+        bar.at(4 << 20)
+    out = capsys.readouterr().err
+    assert out.count("\r") >= 2
+    assert "photos.zip: 100%" in out
+    assert "4.00M/4.00M" in out

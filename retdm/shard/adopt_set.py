@@ -79,11 +79,7 @@ def adopt(
         raise ConfigError("a multi-hot row does not name its labels; name them with --names")
     with claim(store):
         there = {name for name in store.names() if not is_claim(name)}
-        if MANIFEST in there and not overwrite:
-            raise ConfigError(
-                f"{store.url}: holds a {MANIFEST} already; check it with `python -m retdm.shard "
-                f"verify {store.url}`, or pass --overwrite to replace it"
-            )
+        old = _old_files(store, there, overwrite=overwrite)
         tars, unused = tars_of_splits(sorted(there), splits, url=store.url)
         found = _scan(store, rules, tars, names, workers)
         skipped = _judge(store, rules, list(found.values()))
@@ -100,7 +96,14 @@ def adopt(
             source={"adopted": rules.model_copy(update={"skipped": len(skipped)}).model_dump()},
         )
         indexes = {tar.info.index: tar.index for some in used.values() for tar in some}
-        _write(store, there, manifest, tables, indexes, overwrite=overwrite)
+        files = {**indexes, **tables}
+        if not overwrite:
+            _refuse_to_replace(store, there, files)
+        store.delete(MANIFEST)
+        delete_all(store, old.difference(files))
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            list(threads.map(store.write, indexes, indexes.values()))
+        publish(store, manifest, tables)
     return Adopted(manifest, skipped, sorted(unused))
 
 
@@ -193,39 +196,33 @@ def _packed(tar: ScannedTar, columns: Mapping[str, int]) -> PackedShard:
     return PackedShard(shard=tar.info, rows=tar.rows.model_copy(update={"labels": labels}))
 
 
-def _write(
-    store: Store,
-    there: set[str],
-    manifest: Manifest,
-    tables: Mapping[str, bytes],
-    indexes: Mapping[str, bytes],
-    *,
-    overwrite: bool,
-) -> None:
-    """Indexes and tables, then the manifest; without one the place is what it was, tars."""
-    files = {**indexes, **tables}
+def _old_files(store: Store, there: set[str], *, overwrite: bool) -> set[str]:
+    """Tables and indexes of the set that is replaced.
+
+    Raises:
+        ConfigError: If it may not be replaced.
+    """
+    if MANIFEST not in there:
+        return set()
     if not overwrite:
-        for name in sorted(there.intersection(files)):
-            if store.read(name) != files[name]:
-                raise ConfigError(
-                    f"{store.url}/{name}: is there already and is not what adopt writes; move it "
-                    "away, or pass --overwrite to replace it"
-                )
-    if MANIFEST in there:
-        old = _of_old_set(store, there)
-        store.delete(MANIFEST)
-        delete_all(store, old.difference(files))
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        list(threads.map(store.write, indexes, indexes.values()))
-    publish(store, manifest, tables)
-
-
-def _of_old_set(store: Store, there: set[str]) -> set[str]:
-    """Tables and indexes of the set that is replaced."""
+        raise ConfigError(
+            f"{store.url}: holds a {MANIFEST} already; check it with `python -m retdm.shard "
+            f"verify {store.url}`, or pass --overwrite to replace it"
+        )
     try:
         splits = load_manifest(store).splits.values()
-    except ShardError:
-        return set()
+    except ShardError as error:
+        raise ConfigError(f"{error} (or move it away, if it is not of retdm)") from error
     names = {split.table for split in splits}
     names |= {shard.index for split in splits for shard in split.shards}
     return names & there
+
+
+def _refuse_to_replace(store: Store, there: set[str], files: Mapping[str, bytes]) -> None:
+    """Files of others stay; those that a broken off `adopt` of the same left are equal."""
+    for name in sorted(there.intersection(files)):
+        if store.read(name) != files[name]:
+            raise ConfigError(
+                f"{store.url}/{name}: is there already and is not what adopt writes; move it "
+                "away, or pass --overwrite to replace it"
+            )

@@ -201,6 +201,15 @@ def test_files_of_others_are_not_replaced_unasked(birds):
     assert verify(str(birds)) == []
 
 
+def test_a_manifest_of_others_stays(birds):
+    (birds / "manifest.json").write_text('{"files": 7}')
+    with pytest.raises(
+        ConfigError, match=r"manifest\.json: .* \(or move it away, if it is not of"
+    ):
+        adopt(str(birds), CLS, overwrite=True)
+    assert (birds / "manifest.json").read_text() == '{"files": 7}'
+
+
 def test_verify_names_what_was_changed(birds, cli):
     adopt(str(birds), AdoptRules(labels="txt"))
     tar = birds / "birds-train-000000.tar"
