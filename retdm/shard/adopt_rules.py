@@ -30,6 +30,15 @@ def adopted_rules(manifest: Manifest) -> "AdoptRules | None":
     return parse(AdoptRules, table, source="source.adopted") if table else None
 
 
+def is_text(name: str) -> bool:
+    """Whether a name can be written; JSON and tars can smuggle in halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class FaultySampleError(Exception):
     """A sample that the rules cannot make sense of; the message says what is wrong with it."""
 
@@ -114,6 +123,8 @@ class AdoptRules(Settings):
         for name in found:
             if not name.strip():
                 raise FaultySampleError("a label without a name")
+            if not is_text(name):
+                raise FaultySampleError(f"label {name!r} is not Unicode text")
             if known is not None and name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -129,7 +140,7 @@ class AdoptRules(Settings):
         except (KeyError, TypeError):
             field = ".".join(self._path)
             raise FaultySampleError(f"its {self._extension} has no field {field!r}") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise FaultySampleError(f"its {self._extension} is not JSON") from None
         if isinstance(value, list):
             return value

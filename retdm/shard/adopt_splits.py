@@ -49,7 +49,7 @@ def _matched(tars: list[str], asked: Sequence[str], url: str) -> dict[str, str]:
     split_of: dict[str, str] = {}
     for text in asked:
         split, equals, pattern = text.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z0-9_-]+", split) or not pattern:
+        if not equals or not re.fullmatch(r"(?!_build$)[A-Za-z0-9_-]+", split) or not pattern:
             raise ConfigError(
                 f"--split {text!r} is not NAME=PATTERN; write for example train='train-*.tar'"
             )

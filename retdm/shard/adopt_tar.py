@@ -19,7 +19,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from retdm.data.index import Member
-from retdm.shard.adopt_rules import AdoptRules, FaultySampleError
+from retdm.shard.adopt_rules import AdoptRules, FaultySampleError, is_text
 from retdm.shard.fault import Fault
 from retdm.shard.photo import DAMAGE, STORED
 from retdm.shard.spec import Check
@@ -93,8 +93,8 @@ def read_rows(
         for sample in foreign_samples(file):
             key = rules.key(name, sample.key)
             try:
-                if not key.isprintable():
-                    raise FaultySampleError("its name has characters that cannot be shown")
+                if not is_text(key):
+                    raise FaultySampleError("its name is not UTF-8")
                 if key in seen:
                     raise FaultySampleError("another sample of this tar has this key")
                 seen.add(key)
