@@ -91,7 +91,7 @@ class Decoder:
         margin = (1 - self.size / self.resize) / 2
         return Crop(margin, margin, 1 - margin, 1 - margin, mirror=False)
 
-    def decode(self, content: bytes, crop: Crop, *, into: Pixels, where: str) -> None:
+    def decode(self, content: bytes, crop: Crop, *, into: Pixels) -> None:
         """Decode and resample.
 
         Args:
@@ -99,12 +99,12 @@ class Decoder:
             crop: Which part to take.
             into: Where to write it, uint8 of shape (3, `size`, `size`). Fastest where the three
                 colours of a pixel lie side by side in memory.
-            where: Shard and key, which open the error.
 
         Raises:
-            BadSampleError: If the bytes are empty, cut short, or not an image.
+            BadSampleError: If the bytes are empty, cut short, damaged, or not an image; the
+                caller knows which sample it is.
         """
-        pixels = self._pixels(content, crop, where)
+        pixels = self._pixels(content, crop)
         height, width, _ = pixels.shape
         part = pixels[_span(crop.top, crop.bottom, height), _span(crop.left, crop.right, width)]
         small = functional.interpolate(
@@ -115,10 +115,10 @@ class Decoder:
         )
         np.copyto(into, (small.flip(3) if crop.mirror else small).squeeze(0).numpy())
 
-    def _pixels(self, content: bytes, crop: Crop, where: str) -> Pixels:
+    def _pixels(self, content: bytes, crop: Crop) -> Pixels:
         """The whole image, not much larger than the crop needs, of shape (height, width, 3)."""
         if not content:
-            raise BadSampleError(f"{where}: the image has no bytes; {_REMEDY}")
+            raise BadSampleError(f"the image has no bytes; {_REMEDY}")
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
             if colours in _TAKEN and height * width <= (Image.MAX_IMAGE_PIXELS or 0):
@@ -134,8 +134,8 @@ class Decoder:
             reason = str(error)
             # What is only odd ("extraneous bytes") is left to Pillow, as is what is no JPEG.
             if reason.startswith("Corrupt") and "extraneous" not in reason:
-                raise _undecodable(where, reason) from error
-        return _by_pillow(content, where)
+                raise _undecodable(reason) from error
+        return _by_pillow(content)
 
 
 def _span(start: float, stop: float, length: int) -> slice:
@@ -144,19 +144,19 @@ def _span(start: float, stop: float, length: int) -> slice:
     return slice(first, max(round(stop * length), first + 1))
 
 
-def _by_pillow(content: bytes, where: str) -> Pixels:
+def _by_pillow(content: bytes) -> Pixels:
     try:
         with Image.open(io.BytesIO(content)) as image:
             return np.array(image.convert("RGB"))
     except UnidentifiedImageError as error:
         # PIL's own text is the address of a buffer.
-        raise _undecodable(where, "not an image") from error
+        raise _undecodable("not an image") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _undecodable(where, str(error)) from error
+        raise _undecodable(str(error)) from error
 
 
-def _undecodable(where: str, reason: str) -> BadSampleError:
-    return BadSampleError(f"{where}: cannot be decoded ({reason}); {_REMEDY}")
+def _undecodable(reason: str) -> BadSampleError:
+    return BadSampleError(f"cannot be decoded ({reason}); {_REMEDY}")
 
 
 _REMEDY = "replace the photo or leave it out, and rebuild the shard set"

@@ -5,7 +5,6 @@ batch, round the batch. That depends on the order alone, so every number of work
 sample in its place, and the number of batches and of rows in them stays what it was.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch.utils.data import Dataset
 
 from retdm.data.bad import BadSample
 from retdm.data.batch import Batch
-from retdm.data.decode import Decoder, Pixels
+from retdm.data.decode import Crop, Decoder, Pixels
 from retdm.data.order import Rows
 from retdm.data.plan import Part
 from retdm.data.source import SampleReader
@@ -71,8 +70,13 @@ class BatchMaker(Dataset[Made]):
         # Rows that only fill up repeat others, so each image is read and decoded once.
         distinct, first = np.unique(rows, return_index=True)
         errors: dict[int, BadSampleError] = {}
-        for row, at, content in self._read(distinct, first):
-            error = self._decode(row, content, request, into=images[at])
+        # All before the first is decoded: while decoding, the processor's caches forget this.
+        contents = self._reader.read_each(distinct.tolist())
+        crops = [self._crop(row, request) for row in distinct.tolist()]
+        for row, at, content, crop in zip(
+            distinct.tolist(), first.tolist(), contents, crops, strict=True
+        ):
+            error = self._decode(row, content, crop, into=images[at])
             if error is not None:
                 errors[row] = error
         place = dict(zip(distinct.tolist(), first.tolist(), strict=True))
@@ -93,25 +97,22 @@ class BatchMaker(Dataset[Made]):
             bad=tuple(self._record(row, error) for row, error in errors.items()),
         )
 
-    def _read(self, rows: Rows, at: Rows) -> Iterator[tuple[int, int, bytes | BadSampleError]]:
-        contents = self._reader.read_each(rows.tolist())
-        return zip(rows.tolist(), at.tolist(), contents, strict=True)
+    def _crop(self, row: int, request: BatchRequest) -> Crop:
+        if request.crop is None:
+            return self._decoder.centre_crop()
+        seed, epoch = request.crop
+        return self._decoder.training_crop(seed=seed, epoch=epoch, row=row)
 
     def _decode(
-        self, row: int, content: bytes | BadSampleError, request: BatchRequest, *, into: Pixels
+        self, row: int, content: bytes | BadSampleError, crop: Crop, *, into: Pixels
     ) -> BadSampleError | None:
         """Write the pixels of a sample; returns what is wrong with it, if anything is."""
         if isinstance(content, BadSampleError):
             return content
-        crop = (
-            self._decoder.centre_crop()
-            if request.crop is None
-            else self._decoder.training_crop(seed=request.crop[0], epoch=request.crop[1], row=row)
-        )
         try:
-            self._decoder.decode(content, crop, into=into, where=self._reader.where(row))
+            self._decoder.decode(content, crop, into=into)
         except BadSampleError as error:
-            return error
+            return BadSampleError(f"{self._reader.where(row)}: {error}")
         return None
 
     def _substitute(
@@ -133,7 +134,7 @@ class BatchMaker(Dataset[Made]):
                 if row in tried:
                     continue
                 (content,) = self._reader.read_each([row])
-                error = self._decode(row, content, request, into=images[at])
+                error = self._decode(row, content, self._crop(row, request), into=images[at])
                 if error is None:
                     rows[at], targets[at] = row, labels[candidate]
                     break

@@ -77,7 +77,7 @@ def test_batches_are_what_plan_and_decoder_say(
     for row in order.rows(0, 22).tolist():
         pixels = np.empty((3, 16, 16), dtype=np.uint8)
         crop = decoder.training_crop(seed=3, epoch=1, row=row)
-        decoder.decode(make_jpeg(row), crop, into=pixels, where="")
+        decoder.decode(make_jpeg(row), crop, into=pixels)
         targets = np.array([bool(row >> bit & 1) for bit in range(3)])
         wanted.append((row, pixels.tobytes(), targets.tobytes()))
     assert unbroken == [wanted[:8], wanted[8:16], wanted[16:]]
