@@ -1,8 +1,11 @@
 """How readers find photos under the source folder and name their samples."""
 
+import re
 from pathlib import Path, PurePosixPath
 
 from retdm.errors import DatasetError
+
+_UNSAFE = re.compile(r"[^\w-]")
 
 
 def safe_key(text: str) -> str:
@@ -13,7 +16,7 @@ def safe_key(text: str) -> str:
     are reported as duplicate keys.
     """
     parts = text.replace("\\", "/").split("/")
-    return "__".join("".join(c if c.isalnum() or c in "-_" else "_" for c in p) for p in parts)
+    return "__".join(_UNSAFE.sub("_", part) for part in parts)
 
 
 def key_of(name: str) -> str:
@@ -50,8 +53,8 @@ def inside(source: Path, *parts: str, where: str) -> Path:
         DatasetError: If a part is absolute or climbs with "..".
     """
     for part in parts:
-        pure = PurePosixPath(part.replace("\\", "/"))
-        if pure.is_absolute() or ".." in pure.parts:
+        names = part.replace("\\", "/").split("/")
+        if ".." in names or (len(names) > 1 and not names[0]):
             raise DatasetError(
                 f"{where}: path {part!r} leaves the source folder; write it relative to --source"
             )

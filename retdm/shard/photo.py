@@ -1,9 +1,11 @@
 """One photo made ready for a tar: read, checked, reduced if asked."""
 
 import io
+import os
 import struct
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image, ImageOps
 
@@ -54,8 +56,7 @@ def read_photo(record: Record, resize: ResizeOptions, *, check: Check = "structu
             to be stored in a format that the shards do not have.
     """
     try:
-        with open(record.image, "rb", buffering=0) as file:
-            content = file.read()
+        content = _read(record.image)
     except OSError as error:
         reason = error.strerror or str(error)
         raise _bad(record, f"cannot be read ({reason})", "check its permissions") from None
@@ -87,6 +88,19 @@ def read_photo(record: Record, resize: ResizeOptions, *, check: Check = "structu
             "convert it to one of them",
         )
     return Photo(content, STORED[kind], image.width, image.height)
+
+
+def _read(path: Path) -> bytes:
+    """The file's content, with half the system calls of `Path.read_bytes`."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        content = os.read(descriptor, size + 1)
+        while len(content) != size and (more := os.read(descriptor, 1 << 20)):
+            content += more  # it is very large, or grows
+    finally:
+        os.close(descriptor)
+    return content
 
 
 def _reduced(image: Image.Image, resize: ResizeOptions) -> Photo:

@@ -56,13 +56,14 @@ def _jpeg(content: bytes) -> Structure | None:
     size: tuple[int, int] | None = None
     position, end = 2, len(content)
     while True:
-        while content[position : position + 2] == b"\xff\xff":  # fill bytes
-            position += 1
         if position + 10 > end:  # even the shortest segment and some pixels take more
             raise ValueError("cut off before the pixels")
         if content[position] != 0xFF:
             raise ValueError(f"no marker at byte {position}")
         marker = content[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
         length = (content[position + 2] << 8) + content[position + 3]
         if marker in _PLAIN_FRAMES:
             precision, height, width, parts = struct.unpack_from(">BHHB", content, position + 4)

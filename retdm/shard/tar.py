@@ -17,12 +17,13 @@ from retdm.data.index import Member
 from retdm.shard.photo import Photo
 
 _BLOCK = 512
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def description(key: str, labels: Sequence[int], names: Sequence[str]) -> bytes:
     """Content of a sample's JSON file."""
     value = {"key": key, "label_ids": list(labels), "labels": [names[i] for i in labels]}
-    return json.dumps(value, ensure_ascii=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def size_in_tar(*sizes: int) -> int:
@@ -49,13 +50,16 @@ class TarShard:
     def add(self, key: str, photo: Photo, json_content: bytes) -> Member:
         """Append a sample; returns where its image lies."""
         image = (photo.suffix, photo.content)
+        blocks: list[bytes] = []
         members = {}
+        end = self.bytes
         for suffix, content in sorted([image, ("json", json_content)]):
             name = f"{key}.{suffix}"
-            self._write(header(name, len(content)))
-            members[suffix] = Member(suffix, self.bytes, len(content), name)
-            self._write(content)
-            self._write(bytes(-len(content) % _BLOCK))
+            start, padding = header(name, len(content)), bytes(-len(content) % _BLOCK)
+            members[suffix] = Member(suffix, end + len(start), len(content), name)
+            blocks += (start, content, padding)
+            end += len(start) + len(content) + len(padding)
+        self._write(b"".join(blocks))
         self.members.append(tuple(members.values()))
         return members[photo.suffix]
 
