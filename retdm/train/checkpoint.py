@@ -146,6 +146,7 @@ _FREE = (
     "data.max_bad_samples",
     "data.read",
     "data.read_ahead",
+    "data.shuffle_window",  # the position holds the resolved one, and is checked
     "data.url",
     "run.collective_timeout_s",
     "run.cpus_per_worker",
