@@ -25,6 +25,15 @@ _EXAMPLES = """examples:
 S3 is set up by the usual variables: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
 Exit status: 0 done or sound; 1 verify found faults; 2 something is missing or wrong."""
 
+_BUILD_EXAMPLES = """examples:
+  build shards/scene.toml --source ./scene --out ./shards                    on all cores
+  build shards/coco2014.toml --source ~/coco --out s3://photos/coco-256 --set resize.short_side=256
+  build shards/coco2014.toml --source /nfs/coco --out s3://photos/coco --ray head:6379
+  build shards/scene.toml --source ./scene --out ./shards --set check=decode  decode every pixel
+
+The bytes are the same, whoever packs. A build that was interrupted (Ctrl-C, a kill, a lost
+machine) goes on from its finished tars when the same command is run again."""
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -47,7 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_build(commands: Commands) -> None:
-    make = commands.add_parser("build", help="pack a data set")
+    make = commands.add_parser(
+        "build",
+        help="pack a data set",
+        epilog=_BUILD_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     make.add_argument("spec", metavar="SPEC.toml", help="what to read and how, see shards/")
     make.add_argument("--source", type=Path, required=True, help="folder of the data set")
     make.add_argument("--out", required=True, metavar="URL", help="empty folder or s3:// prefix")

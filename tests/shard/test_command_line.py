@@ -109,8 +109,14 @@ def test_no_set_is_status_2_for_stats_and_a_fault_for_verify(cli, tmp_path):
     assert cli("verify", tmp_path)[0] == 1
 
 
-def test_help_has_examples():
-    done = subprocess.run(
-        [sys.executable, "-m", "retdm.shard", "--help"], capture_output=True, text=True, check=True
-    )
-    assert "python -m retdm.shard build shards/" in done.stdout
+@pytest.mark.parametrize(
+    "arguments, example",
+    [
+        (["--help"], "python -m retdm.shard build shards/"),
+        (["build", "--help"], "--set resize.short_side=256"),
+    ],
+)
+def test_help_has_examples(cli, capsys, arguments, example):
+    with pytest.raises(SystemExit):
+        cli(*arguments)
+    assert example in capsys.readouterr().out

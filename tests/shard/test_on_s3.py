@@ -1,5 +1,11 @@
 """The same on a real S3 server: equal bytes, and its own ways to fail."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from retdm.data.manifest import MANIFEST
@@ -22,6 +28,42 @@ def test_a_bucket_gets_the_bytes_that_a_folder_gets(s3, cli, arguments, shards):
     }
     assert cli("verify", url)[:2] == (0, f"{url}: sound\n")
     assert cli("stats", url, "--json")[1] == cli("stats", shards, "--json")[1]
+
+
+_DIES = """
+import os, signal, sys
+from retdm.shard.__main__ import main
+from retdm.storage.s3 import S3Store
+
+def write(self, name, content, real=S3Store.write):
+    if name == "_build/train-000002.json":
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(self, name, content)
+
+S3Store.write = write
+sys.exit(main())
+"""
+
+
+def test_a_killed_build_goes_on(s3, cli, arguments, shards, tmp_path):
+    url = s3.url("set")
+    command = [sys.executable, "-c", _DIES, *arguments, url, "--workers", "1"]
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(temporary)})
+    assert done.returncode == -signal.SIGKILL
+    assert list(temporary.iterdir()) == []
+    assert cli("verify", url)[0] == 1
+    client, prefix = s3.client(), url.removeprefix("s3://tests/")
+    first = client.head_object(Bucket="tests", Key=f"{prefix}/train/000001.tar")["LastModified"]
+    time.sleep(1.1)  # the server tells times by the second
+    assert cli(*arguments, url)[0] == 0
+    again = client.head_object(Bucket="tests", Key=f"{prefix}/train/000001.tar")["LastModified"]
+    assert again == first
+    store = open_store(url)
+    assert {name: store.read(name) for name in store.names()} == {
+        str(p.relative_to(shards)): p.read_bytes() for p in shards.rglob("*") if p.is_file()
+    }
 
 
 def test_a_damaged_object_is_named(s3, cli, arguments):

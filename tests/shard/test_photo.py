@@ -2,6 +2,8 @@
 
 import io
 import re
+import struct
+import zlib
 
 import pytest
 from PIL import Image
@@ -41,6 +43,26 @@ def test_truncated_jpeg(record, image, share, progressive):
         "it is cut off or not an image: copy it again or remove its row",
     ):
         read_photo(record(cut), KEEP)
+
+
+def test_every_pixel_is_decoded_where_that_is_asked_for(record, image):
+    # Chunks and checksums are right, the compressed pixels are not.
+    content = bytearray(image(3, "PNG"))
+    start = content.index(b"IDAT")
+    (size,) = struct.unpack_from(">I", content, start - 4)
+    content[start + 4 : start + 4 + size] = bytes(size)
+    crc = zlib.crc32(content[start : start + 4 + size])
+    content[start + 4 + size : start + 8 + size] = struct.pack(">I", crc)
+    whole = record(bytes(content))
+    assert read_photo(whole, KEEP).content == bytes(content)
+    with pytest.raises(DatasetError, match="cannot be decoded"):
+        read_photo(whole, KEEP, check="decode")
+
+
+def test_both_checks_take_what_is_sound(record, image):
+    for kind in ("JPEG", "PNG"):
+        photo = record(image(3, kind))
+        assert read_photo(photo, KEEP, check="decode") == read_photo(photo, KEEP)
 
 
 def test_truncated_png(record, image):

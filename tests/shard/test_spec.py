@@ -36,6 +36,7 @@ def test_options_are_resolved_for_the_manifest():
     [
         ("split.tset=0.3", r"spec.toml: unknown setting split.tset; did you mean split.test\?"),
         ("split.test=1.5", "spec.toml: split.test is 1.5: Input should be less than 1"),
+        ("check=no", "check is 'no': Input should be 'structure' or 'decode'"),
         ("resize.quality=best", "resize.quality is 'best'"),
         ("reader=csv", "reader 'csv' is unknown; there are coco, mirflickr, table, synthetic"),
         ("options.column=1", "options: unknown setting column; did you mean"),
