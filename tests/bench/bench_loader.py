@@ -1,113 +1,97 @@
-"""How fast the loader yields training images, beside Pillow alone and stock WebDataset.
+"""How fast the loader yields training images, beside other loaders and the bare decoder.
 
-    python tests/bench/bench_loader.py [--spec shards/scene.toml --source DIR] [--rounds R]
+    python tests/bench/bench_loader.py [FOLDER ...] [--rounds R] [--json FILE] [--no-peers]
 
-Packs photos into a temporary shard set (rendered scenes unless --source names others) and times,
-in turn and in one process each: decoding the JPEGs with Pillow; stock WebDataset reading the same
-tars with the usual resize, random crop and mirroring; and our loader. CPU seconds, so that
-other work on the machine matters less; the best of R rounds.
+Takes photos of each FOLDER, lets every loader write them in its own format (untimed), and times
+passes over them in turns, on one core: decode, crop to `--size`, batches of 64, shuffled, from
+local files in the page cache. First in one process, then with one loader process on the same
+core. The limit is the decoding and resizing that retdm does, of bytes in memory, in one loop.
 """
 
 import argparse
-import io
+import json
+import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
-import webdataset as wds
-from PIL import Image
-from torchvision.transforms import v2
+from contest import Contestant, compete, ratio, wall_ratio
+from machine import machine, one_line
+from peers.environment import peers_python
+from photos import add_arguments, folders, gather, pack
 
-from retdm.config import DataSettings
-from retdm.data.loader import TrainingLoader
-from retdm.data.split import open_split
-from retdm.shard.build import build
-from retdm.shard.spec import load_spec
-
-ROOT = Path(__file__).resolve().parents[2]
+_OURS, _LIMIT = "retdm", "bare limit"
 
 
 def main() -> int:
-    """Pack, time, print."""
-    parser = argparse.ArgumentParser(description="Time the loader beside Pillow and WebDataset.")
-    parser.add_argument("--spec", default=str(ROOT / "shards/synthetic.toml"))
-    parser.add_argument("--source", type=Path, help="folder of the photos; default: rendered ones")
+    """Gather, pack, time, print."""
+    parser = argparse.ArgumentParser(description="Time the loader beside others.")
+    add_arguments(parser)
     parser.add_argument("--size", type=int, default=224, help="side of the crops in pixels")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=384, help="images in a pass")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--no-peers", action="store_true", help="nothing that must be installed")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        url = _pack(args.spec, args.source, Path(folder))
-        contents = _contents(url)
-        ways: dict[str, Callable[[], int]] = {
-            "Pillow, decode only": lambda: _pillow(contents),
-            "stock WebDataset": lambda: _webdataset(url, args.size),
-            "retdm": lambda: _retdm(url, args.size),
-        }
-        best = {name: _best(way, args.rounds, len(contents)) for name, way in ways.items()}
-    print(f"{len(contents)} photos to {args.size} px, best of {args.rounds}")
-    for name, seconds in best.items():
-        per_image = 1000 * seconds / len(contents)
-        speed = best["stock WebDataset"] / seconds
-        print(f"  {name:22}{per_image:8.2f} ms/image{speed:8.2f} times the speed of WebDataset")
+    python = None if args.no_peers else peers_python()
+    print(one_line())
+    core = max(os.sched_getaffinity(0))
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, photos in folders(args.folders, Path(scratch)).items():
+            made = Path(scratch, "made", name)
+            about = gather(photos, made, args.samples)
+            pack(made, str(made / "shards"))
+            for workers, pixels in ((0, "uint8"), (0, "float32"), (1, "uint8")):
+                field = _field(args.size, workers, pixels, python)
+                compete(field, made / "photos", made, rounds=args.rounds, core=core)
+                results.append(_report(name, about, workers, pixels, field))
+    if args.json:
+        args.json.write_text(json.dumps({"machine": machine(), "results": results}, indent=1))
     return 0
 
 
-def _pack(spec: str, source: Path | None, folder: Path) -> str:
-    overrides = [] if source else ["options.images=500", "options.size=320"]
-    if source is None:
-        source = folder / "photos"
-        source.mkdir()
-    parsed, options = load_spec(spec, overrides)
-    build(parsed, options, source=source, out=str(folder / "shards"))
-    return str(folder / "shards")
+def _field(size: int, workers: int, pixels: str, python: str | None) -> list[Contestant]:
+    """Who competes: everybody in one process and with uint8, fewer for the rest."""
+    base = ["--size", str(size), "--workers", str(workers)]
+    base += ["--float"] if pixels == "float32" else []
+    full = workers == 0 and pixels == "uint8"
+    field = [
+        Contestant(_OURS, "ours.py", base),
+        Contestant("WebDataset", "stock_webdataset.py", base),
+    ]
+    if full:
+        field.append(Contestant(_LIMIT, "limit.py", base))
+        resize = [*base, "--way", "resize"]
+        field.append(Contestant("WebDataset, Resize", "stock_webdataset.py", resize))
+    if python is not None:
+        field.append(Contestant("MosaicML streaming", "mosaic_streaming.py", base, python))
+        field.append(Contestant("litdata", "lit.py", base, python))
+        if full:
+            field.append(Contestant("litdata, PIL", "lit.py", [*base, "--way", "pil"], python))
+    return field
 
 
-def _tars(url: str) -> list[str]:
-    return sorted(str(path) for path in Path(url).glob("train/*.tar"))
-
-
-def _contents(url: str) -> list[bytes]:
-    """The stored bytes of every training photo."""
-    samples = wds.WebDataset(_tars(url), shardshuffle=False)
-    return [sample.get("jpg") or sample["png"] for sample in samples]
-
-
-def _best(way: Callable[[], int], rounds: int, expected: int) -> float:
-    seconds = []
-    for _ in range(rounds):
-        started = time.process_time()
-        assert way() == expected
-        seconds.append(time.process_time() - started)
-    return min(seconds)
-
-
-def _pillow(contents: list[bytes]) -> int:
-    for content in contents:
-        Image.open(io.BytesIO(content)).convert("RGB")
-    return len(contents)
-
-
-def _webdataset(url: str, size: int) -> int:
-    transform = v2.Compose(
-        [
-            v2.Resize((size * 8 // 7, size * 8 // 7)),
-            v2.RandomCrop(size),
-            v2.RandomHorizontalFlip(),
-            v2.PILToTensor(),
-        ]
-    )
-    dataset = wds.WebDataset(_tars(url), shardshuffle=False).shuffle(1000).decode("pilrgb")
-    return sum(1 for _ in dataset.to_tuple("jpg;png").map_tuple(transform))
-
-
-def _retdm(url: str, size: int) -> int:
-    settings = DataSettings(url=url, batch_size=64, image_size=size, loader_workers=0)
-    loader = TrainingLoader(open_split(url, "train"), settings, seed=0, rank=0, world_size=1)
-    images = sum(batch.global_size for batch in loader.epoch(0))
-    loader.close()
-    return images
+def _report(
+    name: str, about: str, workers: int, pixels: str, field: list[Contestant]
+) -> dict[str, object]:
+    where = "one loader process" if workers else "in process"
+    print(f"\n{name}: {about}; {pixels}, {where}")
+    print(f"  {'':22}{'CPU ms':>8}{'wall ms':>9}{'images/s':>10}{'CPU':>7}{'wall':>7} of retdm's")
+    ours = field[0]
+    rows = []
+    for one in field:
+        cpu, wall = median(one.cpu_ms), median(one.wall_ms)
+        by_cpu, by_wall = ratio(one, ours), wall_ratio(one, ours)
+        print(
+            f"  {one.name:22}{cpu:8.2f}{wall:9.2f}{1000 / cpu:10.0f}{by_cpu:7.2f}{by_wall:7.2f}",
+            flush=True,
+        )
+        rows.append(
+            {"name": one.name, "cpu_ms": cpu, "wall_ms": wall, "cpu": by_cpu, "wall": by_wall}
+        )
+    return {"photos": name, "about": about, "workers": workers, "pixels": pixels, "rows": rows}
 
 
 if __name__ == "__main__":

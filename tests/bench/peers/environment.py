@@ -1,0 +1,26 @@
+"""The environment of the loaders that the benchmarks compare with: made once, in .bench/peers."""
+
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[3]
+_FOLDER = _ROOT / ".bench/peers"
+_REQUIREMENTS = Path(__file__).resolve().with_name("requirements.txt")
+
+
+def peers_python() -> str:
+    """Its interpreter. torch, torchvision, Pillow and retdm are this one's."""
+    installed = _FOLDER / "installed.txt"
+    python = _FOLDER / "bin/python"
+    if not installed.is_file() or installed.read_bytes() != _REQUIREMENTS.read_bytes():
+        print(f"installing {_REQUIREMENTS.name} into {_FOLDER}: some minutes", flush=True)
+        venv.create(_FOLDER, clear=True, with_pip=True)
+        own = Path(sysconfig.get_path("purelib", vars={"base": str(_FOLDER)}))
+        (own / "project.pth").write_text(f"{sysconfig.get_path('purelib')}\n{_ROOT}\n")
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+        subprocess.run([*pip, "-q", "-r", str(_REQUIREMENTS)], check=True, stdout=sys.stderr)
+        installed.write_bytes(_REQUIREMENTS.read_bytes())
+    return str(python)
