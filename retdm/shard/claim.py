@@ -158,7 +158,10 @@ def _announce(store: Store, mine: dict[str, Any]) -> Iterator[Claim]:
         ended.set()
         if heart.ident:
             heart.join()
-        store.delete(held.name)
+        try:
+            store.delete(held.name)
+        except StorageError as error:  # what went wrong before matters more
+            _log.warning("%s; the claim on the place was not removed", error)
 
 
 def _beat(held: Claim, mine: dict[str, Any], ended: threading.Event) -> None:
@@ -189,7 +192,11 @@ def _refuse_if_claimed(store: Store, mine: Claim) -> None:
 
 
 def _is_dead(store: Store, name: str, content: bytes) -> bool:
-    other = json.loads(content)
+    try:
+        other = json.loads(content)
+        _name(other)
+    except (ValueError, KeyError, TypeError):
+        return True  # no build writes such a claim
     here = _who()
     if other["machine"] == here["machine"]:
         return bool(_started(other["pid"]) != other["started"])
@@ -225,7 +232,7 @@ def rivals(mine: Claim) -> list[str]:
 def _refusal(store: Store, content: bytes) -> ConfigError:
     try:
         other = _name(json.loads(content))
-    except (ValueError, KeyError):  # it is just writing the file
+    except (ValueError, KeyError, TypeError):  # it is just writing the file
         other = "another process"
     return ConfigError(
         f"--out {store.url}: another build writes there ({other}); wait until it has ended, end "

@@ -40,7 +40,7 @@ def main() -> int:
     """Copy, time, print."""
     parser = argparse.ArgumentParser(description="Time the builder beside tar | sha256sum.")
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="of JPEGs")
-    parser.add_argument("--mib", type=int, default=600, help="photos to pack")
+    parser.add_argument("--mib", type=int, default=300, help="photos to pack")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     core = min(os.sched_getaffinity(0))
@@ -57,7 +57,7 @@ def _default(folder: Path) -> list[Path]:
     if root:
         found = [Path(root, name, "images") for name in ("coco128", "coco3k", "scene")]
         return [path for path in found if path.is_dir()]
-    generate(folder / "rendered", images=200, seed=0, size=640)
+    generate(folder / "rendered", images=40, seed=0, size=640)
     return [folder / "rendered" / IMAGES]
 
 

@@ -77,7 +77,7 @@ def test_in_a_folder_one_wins(pool, source, tmp_path):
 
 
 def test_on_s3_one_wins_or_all_refuse(s3, pool, source, monkeypatch):
-    places = [s3.url("race") for _ in range(ROUNDS)]
+    places = [s3.url("race") for _ in range(3)]
     context = multiprocessing.get_context("spawn")  # with the server's settings
     with concurrent.futures.ProcessPoolExecutor(3, context) as processes:
         list(processes.map(time.sleep, [0.3] * 3))
@@ -163,6 +163,15 @@ def test_a_build_of_another_machine_counts_while_its_claim_is_renewed(s3, monkey
     with claim(store) as held:
         assert store.names() == [held.name]
     assert time.monotonic() - started > 0.6
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"machine": 3}'])
+def test_a_claim_that_makes_no_sense_does_not_count(s3, content):
+    store = open_store(s3.url("claim"))
+    store.write(f"_build/claim-{'e' * 32}", content)
+    with claim(store) as held:
+        assert store.names() == [held.name]
 
 
 @pytest.mark.cluster
