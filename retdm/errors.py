@@ -25,6 +25,10 @@ class TransientStorageError(StorageError):
     """The storage did not answer in time; trying again later may help."""
 
 
+class ShortFileError(StorageError):
+    """A file or object ends before the bytes that were asked for."""
+
+
 class NotFoundError(StorageError):
     """The file or object does not exist."""
 

@@ -29,6 +29,7 @@ from retdm.errors import (
     BadSampleError,
     NotFoundError,
     ShardError,
+    ShortFileError,
     StorageError,
     TransientStorageError,
 )
@@ -36,6 +37,8 @@ from retdm.storage.file import FileStore
 
 _log = logging.getLogger(__name__)
 _REQUESTS = 16
+_ARRIVALS = 8
+"""How often a sample is read that arrives damaged: if every twentieth does, one in 10^10 fails."""
 
 
 class SampleReader:
@@ -73,9 +76,9 @@ class SampleReader:
         """The stored bytes of one image.
 
         Raises:
-            BadSampleError: If they differ from the label table's digest, also when read again.
+            BadSampleError: If the bytes that are stored differ from the label table's digest.
             ShardError: If the shard is missing.
-            StorageError: If they cannot be read.
+            StorageError: If they cannot be read, or arrive damaged again and again.
         """
         (content,) = self.read_many([row])
         return content
@@ -122,21 +125,29 @@ class SampleReader:
         return None
 
     def _from_store(self, row: int) -> bytes | BadSampleError:
-        """The image by a request of its own, made again while what arrives is wrong."""
+        """The image by a request of its own, made again while what arrives is damaged."""
         wanted = self._digests[row].tobytes()
-        found = b""
-        for _ in range(ATTEMPTS):
+        wrong: set[bytes] = set()
+        while len(wrong) < _ARRIVALS:
             content = self._range(row)
             if isinstance(content, BadSampleError):
                 return content
             found = sha256(content).digest()
             if found == wanted:
                 return content
+            if found in wrong:
+                return BadSampleError(
+                    f"{self.where(row)}: sha256 of the image is {found.hex()}, the label table "
+                    f"says {wanted.hex()}; the shard was changed after it was built: run "
+                    f"`python -m retdm.shard verify {self.store.url}`, then upload or build it "
+                    "again"
+                )
+            wrong.add(found)
             _log.info("%s: arrived damaged (sha256 %s)", self.where(row), found.hex())
-        return BadSampleError(
-            f"{self.where(row)}: sha256 of the image is {found.hex()}, the label table says "
-            f"{wanted.hex()}; the shard was changed after it was built: run "
-            f"`python -m retdm.shard verify {self.store.url}`, then upload or build it again"
+        # Not a bad sample: the next one would fare no better.
+        raise TransientStorageError(
+            f"{self.where(row)}: arrived damaged {len(wrong)} times, each time differently; check "
+            f"the network, and any proxy between here and {self.store.url}"
         )
 
     def _range(self, row: int) -> bytes | BadSampleError:
@@ -148,16 +159,13 @@ class SampleReader:
                 f"{self.where(row)}: the shard is missing, though the manifest lists it; upload "
                 "it again or rebuild the shard set"
             ) from error
-        except TransientStorageError:
-            raise
-        except StorageError as error:
-            length = self.store.size(shard.name)
-            if length is None or length >= offset + size:
-                raise type(error)(f"{error} (reading sample {self.keys[row]!r})") from error
+        except ShortFileError:
             return BadSampleError(
-                f"{self.where(row)}: the shard was cut off before the image's end ({length} "
-                f"bytes, the manifest says {shard.bytes}); upload or build it again"
+                f"{self.where(row)}: the shard was cut off before the image's end; upload or "
+                "build it again"
             )
+        except StorageError as error:
+            raise type(error)(f"{error} (reading sample {self.keys[row]!r})") from error
 
     def _place(self, row: int) -> tuple[ShardInfo, int, int]:
         """Shard of a sample, and offset and size of its image."""

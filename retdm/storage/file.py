@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from retdm.errors import NotFoundError, StorageError
+from retdm.errors import NotFoundError, ShortFileError, StorageError
 from retdm.storage.protocol import check_name
 
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)
@@ -47,7 +47,7 @@ class FileStore:
             finally:
                 os.close(handle)
         if len(content) != size:
-            raise StorageError(
+            raise ShortFileError(
                 f"{self.url}/{name}: {len(content)} bytes at offset {start} where {size} were "
                 "wanted; the file is shorter than its index says: copy or build it again"
             )

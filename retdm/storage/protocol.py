@@ -23,7 +23,7 @@ class Store(Protocol):
         """The whole file; `NotFoundError` if it does not exist."""
 
     def read_range(self, name: str, start: int, size: int) -> bytes:
-        """Exactly `size` bytes from offset `start`; `StorageError` if there are fewer."""
+        """Exactly `size` bytes from offset `start`; `ShortFileError` if there are fewer."""
 
     def write(self, name: str, content: bytes | Path) -> None:
         """Create or replace a file; readers see the old or the new whole, never a part.

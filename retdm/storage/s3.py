@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retdm.errors import NotFoundError, StorageError, TransientStorageError
+from retdm.errors import NotFoundError, ShortFileError, StorageError, TransientStorageError
 from retdm.storage.patience import Patience
 from retdm.storage.protocol import check_name
 from retdm.storage.s3_client import endpoint
@@ -67,7 +67,7 @@ class S3Store:
         with self._explained(name) as patience:
             content = patience.call(get)
         if len(content) != size:
-            raise StorageError(
+            raise ShortFileError(
                 f"{self.url}/{name}: {len(content)} bytes at offset {start} where {size} were "
                 "wanted; the object is shorter than its index says: upload or build it again"
             )

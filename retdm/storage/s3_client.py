@@ -2,10 +2,11 @@
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.utils import is_valid_endpoint_url
 
@@ -51,7 +52,7 @@ def client() -> "S3Client":
     """The client for the present settings.
 
     Made anew in another process, because connections must not be shared across a fork, and for
-    other settings, because programs may set them after the first use. boto3 clients are safe to
+    other settings, because programs may set them after the first use. Clients are safe to
     share between threads, but making one is not.
     """
     global _made
@@ -88,6 +89,16 @@ def _make() -> "S3Client":
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    session = boto3.session.Session()
-    region = session.region_name or "us-east-1"
-    return session.client("s3", region_name=region, endpoint_url=endpoint(), config=config)
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _descriptions())
+    region = session.get_config_variable("region") or "us-east-1"
+    made: Any = session.create_client(
+        "s3", region_name=region, endpoint_url=endpoint(), config=config
+    )
+    return cast("S3Client", made)
+
+
+@cache
+def _descriptions() -> Any:
+    """What botocore knows about S3; to read it takes 0.15 s, so refused clients share it."""
+    return botocore.session.get_session().get_component("data_loader")

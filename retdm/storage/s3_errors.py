@@ -17,7 +17,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from retdm.errors import StorageError, TransientStorageError
+from retdm.errors import ShortFileError, StorageError, TransientStorageError
 
 _WRONG_KEY = {
     *("SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidToken", "ExpiredToken"),
@@ -107,7 +107,7 @@ def explain(
             f"bucket {bucket!r}"
         )
     if is_beyond(error):
-        return StorageError(
+        return ShortFileError(
             f"{url}: the object ends before the range asked for, so it is shorter than its index "
             "says; upload or build it again"
         )

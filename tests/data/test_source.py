@@ -133,8 +133,8 @@ def test_a_shard_that_was_cut_off_costs_only_the_samples_behind_the_cut(
     good, bad = reader.read_each([8, 9])
     assert good == make_jpeg(8)
     assert re.search(
-        r"000002\.tar: sample 'photo-009': the shard was cut off before the image's end "
-        rf"\({tar.stat().st_size} bytes, the manifest says \d+\); upload or build it again$",
+        r"000002\.tar: sample 'photo-009': the shard was cut off before the image's end; upload "
+        "or build it again$",
         str(bad),
     )
 

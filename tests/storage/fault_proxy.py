@@ -11,9 +11,10 @@ import socket
 import struct
 import threading
 from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 Kind = Literal["500", "503", "reset", "drop", "truncate", "stall", "flip", "expired", "refuse"]
@@ -62,8 +63,8 @@ class FaultProxy:
         self._upstream = (parts.hostname or "", parts.port or 80)
         self._random = random.Random(seed)
         self._faults: list[Fault] = []
-        self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.seen: Counter[str] = Counter()
@@ -112,33 +113,53 @@ class FaultProxy:
         """Take connections again."""
         self._call(self._listen())
 
-    def _call(self, coroutine: object) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)  # type: ignore[arg-type]
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
 
-    async def _listen(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+    async def _listen(self, *, after_s: float = 0) -> None:
+        # Not asyncio.start_server: that loses what it has accepted when it is closed.
+        await asyncio.sleep(after_s)
+        if self._listening is None:
+            self._listening = socket.create_server(("127.0.0.1", self.port), backlog=128)
+            self._listening.setblocking(False)
+            self._begin(self._accept(self._listening))
+
+    async def _accept(self, listening: socket.socket) -> None:
+        while self._listening is listening:
+            connection, _ = await self._loop.sock_accept(listening)
+            task = self._begin(self._serve(connection))
+            # One that is cancelled before it begins closes nothing itself.
+            task.add_done_callback(lambda t, c=connection: c.close() if t.cancelled() else None)  # type: ignore[misc]
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _stop_listening(self) -> None:
+        if self._listening is not None:
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
 
     async def _deafen(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        others = [task for task in self._connections if task is not asyncio.current_task()]
-        for task in others:
+        self._stop_listening()
+        await asyncio.sleep(0.01)  # for what was accepted last to be taken over
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.02)  # for asyncio to close the sockets
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection)
         try:
             while await self._exchange(reader, writer):
                 pass
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             _reset(writer)
         finally:
-            self._connections.discard(task)
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -159,10 +180,9 @@ class FaultProxy:
         if kind == "drop" or kind == "refuse":
             self.injected[kind] += 1
             _reset(writer)
-            if kind == "refuse" and self._server is not None:
-                self._server.close()
-                self._server = None
-                self._loop.call_later(_REFUSED_S, lambda: self._loop.create_task(self._listen()))
+            if kind == "refuse":
+                self._stop_listening()
+                self._begin(self._listen(after_s=_REFUSED_S))
             return False
         if kind == "flip" and method in ("PUT", "POST") and request.body:
             self.injected[kind] += 1

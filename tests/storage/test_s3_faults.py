@@ -16,13 +16,13 @@ from tests.storage.fault_proxy import FaultProxy, Kind
 pytestmark = pytest.mark.cluster
 
 BROKEN: list[Kind] = ["500", "503", "reset", "drop", "truncate", "stall", "refuse"]
-TRIED = r"tried \d+ times in [\d.]+ s; RETDM_S3_PATIENCE_S is 1, RETDM_S3_STALL_S is 0.5"
+TRIED = r"tried \d+ times in [\d.]+ s; RETDM_S3_PATIENCE_S is 1.5, RETDM_S3_STALL_S is 1"
 LOST = r"lost the connection to http://127.0.0.1:\d+ \({}.*; {}\); check that the server runs"
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RETDM_S3_STALL_S", "0.5")
+    monkeypatch.setenv("RETDM_S3_STALL_S", "1")
     monkeypatch.setenv("RETDM_S3_PATIENCE_S", "30")
     monkeypatch.setattr("retdm.storage.patience._FIRST_PAUSE_S", 0.05)
 
@@ -69,22 +69,22 @@ def test_a_fault_that_lasts_ends_in_time(
     kind: Kind,
     message: str,
 ) -> None:
-    monkeypatch.setenv("RETDM_S3_PATIENCE_S", "1")
+    monkeypatch.setenv("RETDM_S3_PATIENCE_S", "1.5")
     store = open_store(s3.url())
     store.write("a", b"0123456789" * 1000)
     faults.inject(kind)
     begun = time.monotonic()
     with pytest.raises(TransientStorageError, match=rf"^{store.url}/a: .*{message}"):
         store.read("a") if call == "read" else store.download("a", tmp_path / "to")
-    # The half second is for a machine that does other things too.
-    assert 0.9 < time.monotonic() - begun < 1 + 0.5 + 0.5
+    # The last second is for a machine that does other things too.
+    assert 1.4 < time.monotonic() - begun < 1.5 + 1 + 1
     assert faults.injected[kind] >= 2
 
 
 def test_a_server_that_went_down_is_waited_for_as_long_as_the_patience_lasts(
     s3: Any, faults: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RETDM_S3_PATIENCE_S", "1")
+    monkeypatch.setenv("RETDM_S3_PATIENCE_S", "1.5")
     store = open_store(s3.url())
     store.write("a", b"x")
     faults.refuse()
