@@ -1,1 +1,1 @@
-"""Packs a data set into verified WebDataset shards: `python -m retdm.shard build|verify|stats`."""
+"""Makes verified WebDataset shards: `python -m retdm.shard fetch|build|adopt|verify|stats`."""

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from retdm.errors import StorageError
-from retdm.shard.claim import Claim
+from retdm.shard.claimant import Claim
 from retdm.shard.packer import BadPhotos, PackTask, pack
 from retdm.shard.unfinished import PackedShard
 

@@ -18,7 +18,9 @@ from retdm.data.manifest import MANIFEST, Manifest, load_manifest
 from retdm.datasets import assign_splits, read_dataset
 from retdm.errors import ConfigError, DatasetError, StorageError
 from retdm.shard.afar import pack_on_ray
-from retdm.shard.claim import Claim, claim, is_claim, rivals
+from retdm.shard.announce import rivals
+from retdm.shard.claim import claim, is_claim
+from retdm.shard.claimant import Claim
 from retdm.shard.crew import useful_workers, work_through
 from retdm.shard.layout import ShardJob, lay_out
 from retdm.shard.packer import BadPhotos, PackTask, pack

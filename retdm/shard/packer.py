@@ -12,7 +12,7 @@ from retdm.data.index import format_index
 from retdm.data.manifest import ShardInfo
 from retdm.datasets import Record
 from retdm.errors import DatasetError, StorageError
-from retdm.shard.claim import Claim
+from retdm.shard.claimant import Claim
 from retdm.shard.layout import ShardJob
 from retdm.shard.photo import Photo, read_photo
 from retdm.shard.spec import Check, ResizeOptions

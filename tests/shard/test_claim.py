@@ -13,9 +13,12 @@ import pytest
 
 from retdm.data.manifest import MANIFEST
 from retdm.errors import ConfigError, StorageError
+from retdm.shard import announce
 from retdm.shard import claim as module
+from retdm.shard.announce import rivals
 from retdm.shard.build import build
-from retdm.shard.claim import Claim, claim, rivals
+from retdm.shard.claim import claim
+from retdm.shard.claimant import Claim
 from retdm.shard.spec import load_spec
 from retdm.shard.verify import verify
 from retdm.storage import open_store
@@ -151,7 +154,7 @@ def foreign(store, **change):
 @pytest.mark.cluster
 def test_a_build_of_another_machine_counts_while_its_claim_is_renewed(s3, monkeypatch):
     store = open_store(s3.url("claim"))
-    monkeypatch.setattr(module, "_HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(announce, "_HEARTBEAT_S", 0.2)
     foreign(store)
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
@@ -177,7 +180,7 @@ def test_a_claim_that_makes_no_sense_does_not_count(s3, content):
 @pytest.mark.cluster
 def test_a_claim_is_renewed_and_not_made_again_when_it_was_taken(s3, monkeypatch):
     store = open_store(s3.url("claim"))
-    monkeypatch.setattr(module, "_HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(announce, "_HEARTBEAT_S", 0.1)
     with claim(store) as held:
         deadline = time.monotonic() + 20
         while json.loads(store.read(held.name))["beat"] < 2:

@@ -239,3 +239,19 @@ def test_manifest_missing_or_damaged(shards, content, what):
         (shards / "manifest.json").write_bytes(content)
     (line,) = found(shards)
     assert what in line
+
+
+def test_the_order_of_faults_does_not_depend_on_the_processes(shards):
+    (shards / "train/000001.tar").write_bytes(b"")
+    (shards / "train/000003.idx").write_bytes(b"v1.2 7\n")
+    (shards / "test/000000.tar").write_bytes(b"\0" * 512)
+    (shards / "val/labels.parquet").write_bytes(b"")
+    one = verify(str(shards))
+    assert [fault.file for fault in one][:2] == ["train/000001.tar"] * 2
+    assert verify(str(shards), workers=3) == one
+
+
+def test_the_folder_of_a_build_does_not_count(shards):
+    (shards / "_build").mkdir()
+    (shards / "_build/train-000000.json").write_bytes(b"left by a kill before the clean-up")
+    assert verify(str(shards)) == []
