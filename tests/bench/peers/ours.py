@@ -15,7 +15,7 @@ from retdm.data.split import open_split
 given = arguments()
 torch.set_num_threads(1)
 settings = DataSettings(
-    url=str(given.made / "shards"),
+    url=str(given.made / (given.way or "shards")),
     batch_size=BATCH,
     image_size=given.size,
     loader_workers=given.workers,
