@@ -41,7 +41,8 @@ check: setup ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup ## measure the speed of single parts
+bench: setup ## measure the speed of the parts; photos below RETDM_TEST_DATA, else rendered ones
+	@$(BIN)/python tests/bench/machine.py
 	@for program in tests/bench/bench_*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
 
 format: setup ## put the code into the format that check wants
