@@ -7,6 +7,7 @@ processes that want the same shard wait for the one that fetches it, and share i
 Jobs may share a folder and differ in their limits: none adds anything beyond its own limit.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -127,7 +128,8 @@ class NodeCache:
             _log.warning("%s: %s", path, error.strerror)
         else:
             _log.warning("%s: damaged on this disk; it is fetched again", path)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone already, or another user's
+            path.unlink()
         return False
 
     def used_bytes(self) -> int:

@@ -177,12 +177,14 @@ def _read_part(path: Path, offset: int, size: int) -> bytes | None:
     """Bytes of a cached file, possibly too few if it was damaged; None if it is gone."""
     try:
         handle = os.open(path, os.O_RDONLY)
+        try:
+            return os.pread(handle, size, offset)
+        finally:
+            os.close(handle)
     except FileNotFoundError:
         return None
-    try:
-        return os.pread(handle, size, offset)
-    finally:
-        os.close(handle)
+    except OSError:  # a failing disk: as good as damaged
+        return b""
 
 
 def _cache(data: SplitData, settings: DataSettings, window: int) -> NodeCache | None:
