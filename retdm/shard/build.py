@@ -39,6 +39,8 @@ from retdm.storage.file import FileStore
 
 _log = logging.getLogger(__name__)
 _OURS = re.compile(r"[A-Za-z0-9_-]+/([0-9]{6,}\.(tar|idx)|labels\.parquet)|manifest\.json")
+_BEGUN = f"{FOLDER}begun"
+"""Written before the first tar: without it, tars that have no manifest are somebody else's."""
 _DONE = f"{FOLDER}done.json"
 """Written before the manifest, deleted after the records: with a manifest beside it, only the
 clean-up is left to do."""
@@ -93,6 +95,7 @@ def build(
             _check_destination(
                 store, [name for name in names if name != _DONE], overwrite=overwrite
             )
+            store.write(_BEGUN, b"")
             packed = _take_over(store, names, jobs)
             try:
                 packed |= _pack(held, spec, labels, jobs, packed, source, workers, ray)
@@ -104,6 +107,7 @@ def build(
                 raise
             manifest = _publish(held, spec, labels, jobs, packed)
         delete_all(store, filter(is_record, _files(store)))
+        store.delete(_BEGUN)
         store.delete(_DONE)
     return manifest
 
@@ -125,10 +129,17 @@ def _check_destination(store: Store, names: Sequence[str], *, overwrite: bool) -
             f"--out {store.url} holds a finished shard set; choose another place, or pass "
             "--overwrite to replace it"
         )
+    tars = [name for name in names if _OURS.fullmatch(name)]
+    if tars and not overwrite and not {MANIFEST, _BEGUN}.intersection(names):
+        raise ConfigError(
+            f"--out {store.url} holds {tars[0]!r}, but neither a manifest nor what an interrupted "
+            "build leaves; choose another place, make a shard set of it by `python -m retdm.shard "
+            "adopt`, or pass --overwrite to remove it"
+        )
 
 
 def _is_unfinished(name: str) -> bool:
-    return is_record(name) or is_claim(name) or name == _DONE
+    return is_record(name) or is_claim(name) or name in (_BEGUN, _DONE)
 
 
 def _fingerprint(spec: ShardSpec, jobs: Sequence[ShardJob]) -> str:
@@ -152,7 +163,7 @@ def _take_over(
 ) -> dict[str, PackedShard]:
     """The finished tars of an interrupted build, by name; everything else is removed."""
     packed = finished(store, names, jobs)
-    keep = {record_name(job) for job in jobs if job.name in packed}
+    keep = {_BEGUN} | {record_name(job) for job in jobs if job.name in packed}
     keep |= {name for one in packed.values() for name in (one.shard.name, one.shard.index)}
     store.delete(MANIFEST)
     delete_all(store, (name for name in names if name not in keep))

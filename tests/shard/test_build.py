@@ -186,6 +186,18 @@ def test_a_finished_set_is_not_replaced_by_accident(pack, shards):
     assert content(shards) == before
 
 
+def test_tars_of_nobody_knows_whom_are_not_removed(pack, tmp_path, shards):
+    place = tmp_path / "theirs"
+    (place / "train").mkdir(parents=True)
+    (place / "train/000000.tar").write_bytes(b"somebody's years of work")
+    message = r"holds 'train/000000.tar', but neither a manifest nor what .*adopt`, or pass --over"
+    with pytest.raises(ConfigError, match=message):
+        pack(place)
+    assert content(place) == {"train/000000.tar": b"somebody's years of work"}
+    pack(place, overwrite=True)
+    assert content(place) == content(shards)
+
+
 def test_overwrite_leaves_nothing_of_the_old_set(pack, shards, tmp_path):
     pack(shards, "shards.samples=20", overwrite=True)
     pack(tmp_path / "fresh", "shards.samples=20")
