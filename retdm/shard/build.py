@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,9 +18,10 @@ from retdm.datasets import assign_splits, read_dataset
 from retdm.errors import ConfigError, DatasetError, StorageError
 from retdm.shard.afar import pack_on_ray
 from retdm.shard.announce import rivals
-from retdm.shard.claim import claim, is_claim
+from retdm.shard.claim import claim
 from retdm.shard.claimant import Claim
 from retdm.shard.crew import useful_workers, work_through
+from retdm.shard.destination import BEGUN, DONE, check_destination, files, take_over
 from retdm.shard.layout import ShardJob, lay_out
 from retdm.shard.packer import BadPhotos, PackTask, pack
 from retdm.shard.publish import describe, publish
@@ -30,20 +30,11 @@ from retdm.shard.unfinished import (
     FOLDER,
     PackedShard,
     delete_all,
-    finished,
     is_record,
-    record_name,
 )
 from retdm.storage import Store, open_store
-from retdm.storage.file import FileStore
 
 _log = logging.getLogger(__name__)
-_OURS = re.compile(r"[A-Za-z0-9_-]+/([0-9]{6,}\.(tar|idx)|labels\.parquet)|manifest\.json")
-_BEGUN = f"{FOLDER}begun"
-"""Written before the first tar: without it, tars that have no manifest are somebody else's."""
-_DONE = f"{FOLDER}done.json"
-"""Written before the manifest, deleted after the records: with a manifest beside it, only the
-clean-up is left to do."""
 _SHOWN = 20
 
 
@@ -81,65 +72,33 @@ def build(
         StorageError: If `out` cannot be read or written.
     """
     store = open_store(out)
-    _check_destination(store, store.names(), overwrite=overwrite)
+    check_destination(store, store.names(), overwrite=overwrite)
     dataset = read_dataset(spec.reader, options, source)
     labels = dataset.labels.names
     if any(f"{record.split}/" == FOLDER for record in dataset.records):
         raise DatasetError(f'split "{FOLDER[:-1]}" has a name that builds need; rename it')
     jobs = lay_out(assign_splits(dataset.records, spec.split), spec, labels)
     with claim(store) as held:
-        names = _files(store)
+        names = files(store)
         manifest = _published(store, names, spec, jobs)
         if manifest is None:
             # A mark of another build's end does not excuse its manifest.
-            _check_destination(
-                store, [name for name in names if name != _DONE], overwrite=overwrite
-            )
-            store.write(_BEGUN, b"")
-            packed = _take_over(store, names, jobs)
+            check_destination(store, [name for name in names if name != DONE], overwrite=overwrite)
+            store.write(BEGUN, b"")
+            packed = take_over(store, names, jobs)
             try:
                 packed |= _pack(held, spec, labels, jobs, packed, source, workers, ray)
             except DatasetError:
-                delete_all(store, _files(store))
+                delete_all(store, files(store))
                 raise
             except (KeyboardInterrupt, StorageError):
                 _log.info("%s: finished tars are kept; run the same again to go on", store.url)
                 raise
             manifest = _publish(held, spec, labels, jobs, packed)
-        delete_all(store, filter(is_record, _files(store)))
-        store.delete(_BEGUN)
-        store.delete(_DONE)
+        delete_all(store, filter(is_record, files(store)))
+        store.delete(BEGUN)
+        store.delete(DONE)
     return manifest
-
-
-def _files(store: Store) -> list[str]:
-    return [name for name in store.names() if not is_claim(name)]
-
-
-def _check_destination(store: Store, names: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse a place that holds anything but what an interrupted build left."""
-    foreign = [name for name in names if not (_OURS.fullmatch(name) or _is_unfinished(name))]
-    if foreign:
-        raise ConfigError(
-            f"--out {store.url} holds {foreign[0]!r}, which is not part of a shard set; "
-            "choose an empty folder or prefix"
-        )
-    if MANIFEST in names and _DONE not in names and not overwrite:
-        raise ConfigError(
-            f"--out {store.url} holds a finished shard set; choose another place, or pass "
-            "--overwrite to replace it"
-        )
-    tars = [name for name in names if _OURS.fullmatch(name)]
-    if tars and not overwrite and not {MANIFEST, _BEGUN}.intersection(names):
-        raise ConfigError(
-            f"--out {store.url} holds {tars[0]!r}, but neither a manifest nor what an interrupted "
-            "build leaves; choose another place, make a shard set of it by `python -m retdm.shard "
-            "adopt`, or pass --overwrite to remove it"
-        )
-
-
-def _is_unfinished(name: str) -> bool:
-    return is_record(name) or is_claim(name) or name in (_BEGUN, _DONE)
 
 
 def _fingerprint(spec: ShardSpec, jobs: Sequence[ShardJob]) -> str:
@@ -151,27 +110,11 @@ def _published(
     store: Store, names: Sequence[str], spec: ShardSpec, jobs: Sequence[ShardJob]
 ) -> Manifest | None:
     """The manifest, if a build of the same was broken off behind it, before the clean-up."""
-    if MANIFEST not in names or _DONE not in names:
+    if MANIFEST not in names or DONE not in names:
         return None
     manifest = load_manifest(store)
     done = {"build": _fingerprint(spec, jobs), "manifest": manifest.digest}
-    return manifest if json.loads(store.read(_DONE)) == done else None
-
-
-def _take_over(
-    store: Store, names: Sequence[str], jobs: Sequence[ShardJob]
-) -> dict[str, PackedShard]:
-    """The finished tars of an interrupted build, by name; everything else is removed."""
-    packed = finished(store, names, jobs)
-    keep = {_BEGUN} | {record_name(job) for job in jobs if job.name in packed}
-    keep |= {name for one in packed.values() for name in (one.shard.name, one.shard.index)}
-    store.delete(MANIFEST)
-    delete_all(store, (name for name in names if name not in keep))
-    if isinstance(store, FileStore):
-        store.sweep()
-    if names:
-        _log.info("%s: %d of %d tars are finished already", store.url, len(packed), len(jobs))
-    return packed
+    return manifest if json.loads(store.read(DONE)) == done else None
 
 
 def _pack(
@@ -242,13 +185,13 @@ def _publish(
     held.check()
     if others := rivals(held):
         # Whose tar lies at which name nobody knows now, so no record may be trusted.
-        delete_all(store, filter(is_record, _files(store)))
+        delete_all(store, filter(is_record, files(store)))
         raise ConfigError(
             f"--out {store.url}: another build writes there too ({', '.join(others)}), which the "
             "storage did not show in time; nothing is published: end both and run one again"
         )
     done = {"build": _fingerprint(spec, jobs), "manifest": manifest.digest}
-    store.write(_DONE, json.dumps(done).encode())
+    store.write(DONE, json.dumps(done).encode())
     publish(store, manifest, tables)
     return manifest
 

@@ -1,0 +1,79 @@
+"""What lies at a build's destination: nothing, an interrupted build, or foreign files."""
+
+import logging
+import re
+from collections.abc import Sequence
+
+from retdm.data.manifest import MANIFEST
+from retdm.errors import ConfigError
+from retdm.shard.claim import is_claim
+from retdm.shard.layout import ShardJob
+from retdm.shard.unfinished import (
+    FOLDER,
+    PackedShard,
+    delete_all,
+    finished,
+    is_record,
+    record_name,
+)
+from retdm.storage import Store
+from retdm.storage.file import FileStore
+
+_log = logging.getLogger(__name__)
+_OURS = re.compile(r"[A-Za-z0-9_-]+/([0-9]{6,}\.(tar|idx)|labels\.parquet)|manifest\.json")
+BEGUN = f"{FOLDER}begun"
+"""Written before the first tar: without it, tars that have no manifest are somebody else's."""
+DONE = f"{FOLDER}done.json"
+"""Written before the manifest, deleted after the records: with a manifest beside it, only the
+clean-up is left to do."""
+
+
+def files(store: Store) -> list[str]:
+    """All files there but locks and claims."""
+    return [name for name in store.names() if not is_claim(name)]
+
+
+def check_destination(store: Store, names: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse a place that holds anything but what an interrupted build left.
+
+    Raises:
+        ConfigError: Names what is there.
+    """
+    foreign = [name for name in names if not (_OURS.fullmatch(name) or _is_unfinished(name))]
+    if foreign:
+        raise ConfigError(
+            f"--out {store.url} holds {foreign[0]!r}, which is not part of a shard set; "
+            "choose an empty folder or prefix"
+        )
+    if MANIFEST in names and DONE not in names and not overwrite:
+        raise ConfigError(
+            f"--out {store.url} holds a finished shard set; choose another place, or pass "
+            "--overwrite to replace it"
+        )
+    tars = [name for name in names if _OURS.fullmatch(name)]
+    if tars and not overwrite and not {MANIFEST, BEGUN}.intersection(names):
+        raise ConfigError(
+            f"--out {store.url} holds {tars[0]!r}, but neither a manifest nor what an interrupted "
+            "build leaves; choose another place, make a shard set of it by `python -m retdm.shard "
+            "adopt`, or pass --overwrite to remove it"
+        )
+
+
+def _is_unfinished(name: str) -> bool:
+    return is_record(name) or is_claim(name) or name in (BEGUN, DONE)
+
+
+def take_over(
+    store: Store, names: Sequence[str], jobs: Sequence[ShardJob]
+) -> dict[str, PackedShard]:
+    """The finished tars of an interrupted build, by name; everything else is removed."""
+    packed = finished(store, names, jobs)
+    keep = {BEGUN} | {record_name(job) for job in jobs if job.name in packed}
+    keep |= {name for one in packed.values() for name in (one.shard.name, one.shard.index)}
+    store.delete(MANIFEST)
+    delete_all(store, (name for name in names if name not in keep))
+    if isinstance(store, FileStore):
+        store.sweep()
+    if names:
+        _log.info("%s: %d of %d tars are finished already", store.url, len(packed), len(jobs))
+    return packed
