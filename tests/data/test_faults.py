@@ -18,7 +18,7 @@ from retdm.storage import open_store
 from tests.storage.fault_proxy import FaultProxy, Kind
 
 SAMPLES, PER_SHARD = 160, 2
-BUSY_S = 3
+BUSY_S = 20
 """Allowed beyond the configured time to a machine that does other things too."""
 KINDS: list[Kind] = [
     *("500", "503", "reset", "drop", "truncate", "stall", "flip", "expired", "refuse")
@@ -192,8 +192,8 @@ def test_loader_processes_survive_everything_at_once_and_give_up_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The processes have no time to notice that it changes, so it is short from the beginning.
-    monkeypatch.setenv("RETDM_S3_PATIENCE_S", "3")
-    monkeypatch.setenv("RETDM_S3_STALL_S", "1")
+    monkeypatch.setenv("RETDM_S3_PATIENCE_S", "5")
+    monkeypatch.setenv("RETDM_S3_STALL_S", "2")
     for kind in KINDS:
         faults.inject(kind, 0.01)
     limit = 24 * max(shard.bytes for shard in open_split(bucket, "train").info.shards)
@@ -210,6 +210,6 @@ def test_loader_processes_survive_everything_at_once_and_give_up_in_time(
         begun = time.monotonic()
         with pytest.raises(TransientStorageError, match="ReadTimeoutError; tried"):
             list(loader.epoch(1))
-        assert time.monotonic() - begun < 3 + 1 + BUSY_S
+        assert time.monotonic() - begun < 5 + 2 + BUSY_S
     finally:
         loader.close()
