@@ -78,18 +78,21 @@ def _report(
 ) -> dict[str, object]:
     where = "one loader process" if workers else "in process"
     print(f"\n{name}: {about}; {pixels}, {where}")
-    print(f"  {'':22}{'CPU ms':>8}{'wall ms':>9}{'images/s':>10}{'CPU':>7}{'wall':>7} of retdm's")
+    columns = f"{'CPU ms':>8}{'wall ms':>9}{'images/s':>10}{'CPU':>7}{'wall':>7} of retdm's"
+    print(f"  {'':22}{columns}{'peak MiB':>10}")
     ours = field[0]
     rows = []
     for one in field:
         cpu, wall = median(one.cpu_ms), median(one.wall_ms)
         by_cpu, by_wall = ratio(one, ours), wall_ratio(one, ours)
         print(
-            f"  {one.name:22}{cpu:8.2f}{wall:9.2f}{1000 / cpu:10.0f}{by_cpu:7.2f}{by_wall:7.2f}",
+            f"  {one.name:22}{cpu:8.2f}{wall:9.2f}{1000 / cpu:10.0f}{by_cpu:7.2f}{by_wall:7.2f}"
+            f"{one.peak_mib:21.0f}",
             flush=True,
         )
         rows.append(
-            {"name": one.name, "cpu_ms": cpu, "wall_ms": wall, "cpu": by_cpu, "wall": by_wall}
+            {"name": one.name, "cpu_ms": cpu, "wall_ms": wall, "peak_mib": one.peak_mib}
+            | {"cpu": by_cpu, "wall": by_wall}
         )
     return {"photos": name, "about": about, "workers": workers, "pixels": pixels, "rows": rows}
 

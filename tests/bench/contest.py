@@ -18,7 +18,10 @@ PEERS = Path(__file__).resolve().parent / "peers"
 
 @dataclass
 class Contestant:
-    """One program with its arguments; `cpu_ms` and `wall_ms` are per image, round by round."""
+    """One program with its arguments; `cpu_ms` and `wall_ms` are per image, round by round.
+
+    `peak_mib` is the most memory of its main process, libraries included.
+    """
 
     name: str
     program: str
@@ -26,6 +29,7 @@ class Contestant:
     python: str = sys.executable
     cpu_ms: list[float] = field(default_factory=list)
     wall_ms: list[float] = field(default_factory=list)
+    peak_mib: float = 0.0
 
     def start(self, photos: Path, made: Path, core: int) -> None:
         """Run it until it waits for its turn; what it has to make first, it makes now."""
@@ -57,6 +61,7 @@ class Contestant:
         if timed:
             self.cpu_ms.append(1000 * took["cpu_s"] / took["images"])
             self.wall_ms.append(1000 * took["wall_s"] / took["images"])
+            self.peak_mib = took["peak_mib"]
 
     def _ended(self) -> SystemExit:
         return SystemExit(

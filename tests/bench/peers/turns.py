@@ -6,6 +6,7 @@ The programs run one at a time, in turns, on one core: import this first, it pin
 import argparse
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Sized
@@ -36,7 +37,9 @@ def take_turns(epoch: Callable[[], Iterable[Sized]]) -> None:
         cpu, wall = _cpu_s(os.getpid()), time.perf_counter()
         images = sum(len(batch) for batch in epoch())
         wall, cpu = time.perf_counter() - wall, _cpu_s(os.getpid()) - cpu
-        print(json.dumps({"images": images, "cpu_s": cpu, "wall_s": wall}), flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        took = {"images": images, "cpu_s": cpu, "wall_s": wall, "peak_mib": peak}
+        print(json.dumps(took), flush=True)
 
 
 def _cpu_s(process: int) -> float:
