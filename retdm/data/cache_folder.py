@@ -7,6 +7,7 @@ progress counts with its full size. The folder must be local to the node.
 import contextlib
 import errno
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -18,6 +19,8 @@ from retdm.data.manifest import ShardInfo
 from retdm.data.node_lock import NodeLock
 from retdm.errors import StorageError
 
+_SHARD = re.compile(r"[0-9a-f]{64}\.tar")
+_PART = re.compile(r"\.[0-9a-f]{64}\.([0-9]+)\.[0-9a-f]{32}\.part")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -128,12 +131,15 @@ class CacheFolder:
         return freed > 0
 
     def _entries(self) -> tuple[list[tuple[int, int, Path]], list[tuple[Path, int]]]:
-        """Shards as (last use, bytes, file), and downloads in progress as (file, bytes)."""
+        """Shards as (last use, bytes, file), and downloads in progress as (file, bytes).
+
+        Files of other names are somebody else's: they are left alone and do not count.
+        """
         shards, parts = [], []
         for entry in os.scandir(self.path) if self.path.is_dir() else ():
-            if entry.name.endswith(".part"):
-                parts.append((Path(entry.path), int(entry.name.split(".")[2])))
-            elif entry.name.endswith(".tar"):
+            if part := _PART.fullmatch(entry.name):
+                parts.append((Path(entry.path), int(part[1])))
+            elif _SHARD.fullmatch(entry.name):
                 try:
                     status = entry.stat()
                 except FileNotFoundError:  # discarded meanwhile

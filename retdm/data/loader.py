@@ -20,7 +20,7 @@ from retdm.data.decode import Decoder
 from retdm.data.maker import BatchMaker, BatchRequest, Failure, Made
 from retdm.data.order import Order, epoch_order, resolve_window, table_order
 from retdm.data.plan import Cut, coming_shards, num_batches, rank_part
-from retdm.data.processes import adopt, forkserver, storage_settings
+from retdm.data.processes import begin, forkserver, storage_settings
 from retdm.data.source import SampleReader
 from retdm.data.split import SplitData
 
@@ -88,7 +88,7 @@ class _Loader:
                 "prefetch_factor": _PREFETCH,
                 "persistent_workers": True,
                 "multiprocessing_context": forkserver(__name__),
-                "worker_init_fn": partial(adopt, storage_settings()),
+                "worker_init_fn": partial(begin, storage_settings()),
             }
         self._batches: DataLoader[Made] = DataLoader(
             BatchMaker(self._reader, decoder, split=data.split), **common

@@ -6,6 +6,8 @@ threads (Ray actors, NCCL) can deadlock.
 
 import multiprocessing
 import os
+import threading
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 
 _PREFIXES = ("AWS_", "RETDM_S3_")
@@ -23,8 +25,21 @@ def storage_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
 
 
-def adopt(settings: dict[str, str], _worker: int = 0) -> None:
-    """Take over `storage_settings` of another process: the fork server has those of its start."""
+def begin(settings: dict[str, str], _worker: int = 0) -> None:
+    """What a loader process does first.
+
+    It takes over `storage_settings` of the training process, since the fork server has those of
+    its own start, and ends with the training process, however that ends: torch looks at the fork
+    server only, which waits for its children.
+    """
     for name in storage_settings():
         del os.environ[name]
     os.environ.update(settings)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

@@ -132,6 +132,7 @@ def read_table(content: bytes, *, labels: int, name: str) -> LabelTable:
     try:
         # use_threads=False: forking later with Arrow's thread pool alive can deadlock.
         table = pq.read_table(io.BytesIO(content), use_threads=False)
+        table.validate(full=True)  # lengths, offsets and UTF-8 of every column
     except (pa.ArrowException, OSError) as error:
         first = str(error).splitlines()[0]
         raise ShardError(f"{name}: not a Parquet file ({first}); rebuild the shard set") from None

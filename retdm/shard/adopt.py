@@ -28,7 +28,9 @@ examples:
       --image 'rgb.png;jpg' --skip-faulty
 
 The tars are read and checked, never written. Beside them come offset indexes (.idx), a
-SPLIT/labels.parquet for each split, and at last manifest.json, which makes them a shard set."""
+SPLIT/labels.parquet for each split, and at last manifest.json, which makes them a shard set.
+Nobody knows the digests of these tars yet, so run `verify` afterwards: it reads them once more,
+and finds what the network damaged on the way."""
 
 
 def add_parser(commands: Commands) -> None:

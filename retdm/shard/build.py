@@ -89,7 +89,8 @@ def build(
             try:
                 packed |= _pack(held, spec, labels, jobs, packed, source, workers, ray)
             except DatasetError:
-                delete_all(store, files(store))
+                delete_all(store, (name for name in files(store) if name != BEGUN))
+                store.delete(BEGUN)
                 raise
             except (KeyboardInterrupt, StorageError):
                 _log.info("%s: finished tars are kept; run the same again to go on", store.url)
@@ -114,7 +115,7 @@ def _published(
         return None
     manifest = load_manifest(store)
     done = {"build": _fingerprint(spec, jobs), "manifest": manifest.digest}
-    return manifest if json.loads(store.read(DONE)) == done else None
+    return manifest if store.read(DONE) == json.dumps(done).encode() else None
 
 
 def _pack(

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Sequence
 
-from retdm.data.manifest import MANIFEST
+from retdm.data.manifest import MANIFEST, load_manifest
 from retdm.errors import ConfigError
 from retdm.shard.claim import is_claim
 from retdm.shard.layout import ShardJob
@@ -49,6 +49,11 @@ def check_destination(store: Store, names: Sequence[str], *, overwrite: bool) ->
         raise ConfigError(
             f"--out {store.url} holds a finished shard set; choose another place, or pass "
             "--overwrite to replace it"
+        )
+    if MANIFEST in names and "adopted" in load_manifest(store).source:
+        raise ConfigError(
+            f"--out {store.url} holds an adopted shard set, whose tars are somebody's originals; "
+            "choose another place"
         )
     tars = [name for name in names if _OURS.fullmatch(name)]
     if tars and not overwrite and not {MANIFEST, BEGUN}.intersection(names):

@@ -10,6 +10,7 @@ from retdm.errors import ShardError
 from retdm.shard.adopt_rules import adopted_rules
 from retdm.shard.crew import useful_workers, work_through
 from retdm.shard.fault import Fault
+from retdm.shard.local import stored_bytes
 from retdm.shard.unfinished import FOLDER
 from retdm.shard.verify_tar import TarCheck, check_tar, rows_of, wrong_digest
 from retdm.storage import Store, open_store
@@ -110,7 +111,7 @@ def _table(
 ) -> tuple[LabelTable | None, list[Fault]]:
     if split.table in missing:
         return None, []
-    content = store.read(split.table)
+    content = stored_bytes(store, split.table, sha256=split.table_sha256)
     faults = list(wrong_digest(split.table, content, split.table_sha256))
     try:
         table = read_table(content, labels=len(manifest.labels), name=split.table)

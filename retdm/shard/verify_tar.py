@@ -19,7 +19,7 @@ from retdm.errors import ShardError
 from retdm.shard.adopt_rules import AdoptRules
 from retdm.shard.adopt_tar import FaultyTarError, read_rows
 from retdm.shard.fault import Fault
-from retdm.shard.local import local_copy
+from retdm.shard.local import local_copy, stored_bytes
 from retdm.shard.photo import DAMAGE, STORED
 from retdm.shard.tar import read_samples
 from retdm.storage import Store
@@ -82,7 +82,7 @@ def check_tar(check: TarCheck) -> Iterator[TarFaults]:
     shard = check.shard
     faults: list[Fault] = []
     members: list[tuple[Member, ...]] = []
-    with local_copy(check.store, shard.name) as path:
+    with local_copy(check.store, shard.name, sha256=shard.sha256) as path:
         size = path.stat().st_size
         if size != shard.bytes:
             faults.append(Fault(shard.name, "", f"{size} bytes, the manifest says {shard.bytes}"))
@@ -121,7 +121,7 @@ def wrong_digest(file: str, content: bytes | Path, wanted: str) -> Iterator[Faul
 
 
 def _index(store: Store, shard: ShardInfo, members: list[tuple[Member, ...]]) -> list[Fault]:
-    content = store.read(shard.index)
+    content = stored_bytes(store, shard.index, sha256=shard.index_sha256)
     faults = list(wrong_digest(shard.index, content, shard.index_sha256))
     try:
         listed = parse_index(content, name=shard.index)

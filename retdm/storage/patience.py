@@ -3,7 +3,8 @@
 What may pass (a broken or silent connection, a busy server) is repeated after growing random
 pauses until nothing has succeeded for RETDM_S3_PATIENCE_S. The last attempt may begin at that
 moment, and a connection on which nothing arrives ends after RETDM_S3_STALL_S, so a permanent
-fault is reported after the sum of both at the latest. Nothing below this repeats anything.
+fault is reported after the sum of both at the latest. (A connection on which single bytes keep
+trickling is none: only silence is.) Nothing below this repeats anything.
 
 Refused credentials are loaded anew, because they expire and are replaced while a program runs,
 and the call is repeated a few times within seconds: wrong ones should be reported at once.

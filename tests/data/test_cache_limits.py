@@ -271,3 +271,16 @@ def test_a_file_that_went_bad_is_forgotten_and_a_good_one_kept(
     assert not cache.is_whole(shards[0])
     assert not path.exists()
     assert not cache.is_whole(shards[0])
+
+
+def test_files_of_others_in_the_folder_are_left_alone(
+    bucket: Path, shards: list[ShardInfo], tmp_path: Path
+) -> None:
+    theirs = ["my-only-backup.tar", "x.part", ".a.b.c.part", f"{'0' * 63}.tar"]
+    for name in theirs:
+        (tmp_path / name).write_bytes(bytes(SIZE))
+    cache = NodeCache(tmp_path, 2 * SIZE)
+    for shard in shards:
+        assert cache.fetch(Remote(bucket), shard) is not None
+    assert cache.used_bytes() == 2 * SIZE
+    assert all((tmp_path / name).exists() for name in theirs)

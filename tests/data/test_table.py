@@ -76,6 +76,15 @@ def _parquet(**columns: pa.Array) -> bytes:
     return out.getvalue()
 
 
+def test_text_that_is_no_text_is_an_error() -> None:
+    whole = pq.read_table(io.BytesIO(_table()))
+    keys = pa.array([b"a", b"\xff", b"c"], pa.binary()).view(pa.string())
+    out = io.BytesIO()
+    pq.write_table(whole.set_column(0, "key", keys), out)
+    with pytest.raises(ShardError, match=r"t: not a Parquet file \(.*Invalid UTF8 sequence"):
+        read_table(out.getvalue(), labels=3, name="t")
+
+
 def test_missing_and_empty_columns_are_named() -> None:
     with pytest.raises(ShardError, match="t: column 'key' is absent, wanted string"):
         read_table(_parquet(x=pa.array([1])), labels=3, name="t")

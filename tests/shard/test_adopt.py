@@ -52,6 +52,18 @@ def birds(tmp_path: Path, image: Callable[..., bytes]) -> Path:
     return folder
 
 
+def test_build_never_removes_what_was_adopted(
+    birds: Path, pack: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "set"
+    (folder / "train").mkdir(parents=True)
+    shutil.copy(birds / "birds-train-000000.tar", folder / "train/000000.tar")
+    adopt(str(folder), CLS)
+    with pytest.raises(ConfigError, match=r"holds an adopted shard set, whose tars are somebody"):
+        pack(folder, overwrite=True)
+    assert verify(str(folder)) == []
+
+
 def packed(path: Path, *samples: Sample, **options: Any) -> Path:
     """A tar of dicts with "__key__" by wds.TarWriter; in its folder, which is returned."""
     path.parent.mkdir(parents=True, exist_ok=True)

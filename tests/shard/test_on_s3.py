@@ -30,6 +30,14 @@ def test_a_bucket_gets_the_bytes_that_a_folder_gets(s3, cli, arguments, shards):
     assert cli("stats", url, "--json")[1] == cli("stats", shards, "--json")[1]
 
 
+def test_bytes_damaged_on_the_way_are_no_fault_of_the_set(s3, faults, cli, arguments):
+    url = s3.url("set")
+    assert cli(*arguments, url)[0] == 0
+    faults.inject("flip", 0.3)
+    assert cli("verify", url, "--workers", "1")[:2] == (0, f"{url}: sound\n")
+    assert faults.injected["flip"] >= 3
+
+
 _DIES = """
 import os, signal, sys
 from retdm.shard.__main__ import main
