@@ -66,7 +66,7 @@ class BatchMaker(Dataset[Made]):
         rows, size = request.part.rows.copy(), self._decoder.size
         targets, valid = request.targets, request.part.valid
         # The colours of a pixel side by side, as decoders write them: no transposition.
-        images = np.zeros((len(rows), size, size, 3), dtype=np.uint8).transpose(0, 3, 1, 2)
+        images = np.empty((len(rows), size, size, 3), dtype=np.uint8).transpose(0, 3, 1, 2)
         # Rows that only fill up repeat others, so each image is read and decoded once.
         distinct, first = np.unique(rows, return_index=True)
         errors: dict[int, BadSampleError] = {}
@@ -78,7 +78,7 @@ class BatchMaker(Dataset[Made]):
         ):
             error = self._decode(row, content, crop, into=images[at])
             if error is not None:
-                errors[row] = error
+                errors[row], images[at] = error, 0
         place = dict(zip(distinct.tolist(), first.tolist(), strict=True))
         for at, row in enumerate(rows.tolist()):
             if place[row] != at:
