@@ -4,7 +4,8 @@ S3 has no locks, and its conditional writes are not atomic on every server. A bu
 object `_build/claim-TOKEN` and then lists all claims: if a living one of another build is there,
 it withdraws. Of two that start at once each sees the other, or one comes first: one wins or both
 refuse. A build renews its claim every 10 seconds; one that stays the same for 30, or whose process
-on this machine is gone, is dead and is removed.
+on this machine is gone, is dead and is removed. One that cannot be read may be a living build's:
+it stays, and the build is refused.
 
 What remains: a server that lists a new object late can let two builds in (both look again
 before the manifest is published, and then neither publishes); and a build that stood still, or
@@ -14,7 +15,6 @@ but an upload under way cannot be called back). `verify` shows either.
 """
 
 import contextlib
-import json
 import logging
 import threading
 import time
@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from retdm.errors import NotFoundError, StorageError
-from retdm.shard.claimant import Claim, name_of, refusal, started, who
+from retdm.errors import ConfigError, NotFoundError, ShardError, StorageError
+from retdm.shard.claimant import Claim, name_of, read_claim, refusal, sealed, started, who
 from retdm.shard.unfinished import FOLDER
 from retdm.storage import Store
 from retdm.storage.file import FileStore
@@ -40,7 +40,7 @@ def announce(store: Store, mine: dict[str, Any]) -> Iterator[Claim]:
     """Hold the claim `mine` on `store`, until the block ends.
 
     Raises:
-        ConfigError: If another build holds one.
+        ConfigError: If another build holds one, or there is one that cannot be read.
         StorageError: If the place cannot be read or written.
     """
     held = Claim(store, f"{ANNOUNCED}{mine['token']}", mine["token"])
@@ -48,9 +48,9 @@ def announce(store: Store, mine: dict[str, Any]) -> Iterator[Claim]:
     ended = threading.Event()
     heart = threading.Thread(target=_beat, args=(held, mine, ended), daemon=True)
     try:
-        store.write(held.name, json.dumps(mine | {"holds": False}).encode())
+        store.write(held.name, sealed(mine | {"holds": False}))
         _refuse_if_claimed(store, held)
-        store.write(held.name, json.dumps(mine).encode())
+        store.write(held.name, sealed(mine))
         heart.start()
         yield held
     finally:
@@ -71,7 +71,7 @@ def _beat(held: Claim, mine: dict[str, Any], ended: threading.Event) -> None:
         try:
             if held.store.size(held.name) is None:
                 return
-            held.store.write(held.name, json.dumps(mine | {"beat": beat}).encode())
+            held.store.write(held.name, sealed(mine | {"beat": beat}))
         except StorageError as error:
             _log.warning("%s; the claim on the place was not renewed", error)
 
@@ -82,20 +82,21 @@ def _refuse_if_claimed(store: Store, mine: Claim) -> None:
         if name == mine.name:
             continue
         try:
-            content = store.read(name)
+            other = read_claim(store, name)
+            dead = _is_dead(store, name, other)
         except NotFoundError:  # withdrawn
             continue
-        if not _is_dead(store, name, content):
-            raise refusal(store, content)
+        except ShardError as error:
+            raise ConfigError(
+                f"--out {store.url}: another build may write there ({error}); if no build runs, "
+                f"delete {store.url}/{name}"
+            ) from None
+        if not dead:
+            raise refusal(store, name_of(other))
         store.delete(name)
 
 
-def _is_dead(store: Store, name: str, content: bytes) -> bool:
-    try:
-        other = json.loads(content)
-        name_of(other)
-    except (ValueError, KeyError, TypeError):
-        return True  # no build writes such a claim
+def _is_dead(store: Store, name: str, other: dict[str, Any]) -> bool:
     here = who()
     if other["machine"] == here["machine"]:
         return bool(started(other["pid"]) != other["started"])
@@ -106,11 +107,8 @@ def _is_dead(store: Store, name: str, content: bytes) -> bool:
     deadline = time.monotonic() + _DEAD_AFTER * _HEARTBEAT_S
     while time.monotonic() < deadline:
         time.sleep(_HEARTBEAT_S / 5)
-        try:
-            if store.read(name) != content:
-                return False
-        except NotFoundError:
-            return True
+        if read_claim(store, name) != other:
+            return False
     return True
 
 
@@ -121,8 +119,14 @@ def rivals(mine: Claim) -> list[str]:
         return []
     found = []
     for name in store.names(ANNOUNCED):
+        if name == mine.name:
+            continue
         with contextlib.suppress(NotFoundError):
-            other = {} if name == mine.name else json.loads(store.read(name))
-            if other.get("holds"):
+            try:
+                other = read_claim(store, name)
+            except ShardError as error:
+                found.append(f"{error}: if no other build runs, delete it")
+                continue
+            if other["holds"]:
                 found.append(name_of(other))
     return found

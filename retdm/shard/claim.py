@@ -7,7 +7,6 @@ announcement, see `announce`.
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import uuid
@@ -16,14 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from retdm.errors import StorageError
+from retdm.errors import ShardError, StorageError
 from retdm.shard.announce import ANNOUNCED, announce
-from retdm.shard.claimant import Claim, refusal, who
+from retdm.shard.claimant import Claim, name_of, refusal, sealed, unsealed, who
 from retdm.shard.unfinished import FOLDER
 from retdm.storage import Store
 from retdm.storage.file import FileStore
 
 _LOCK = f"{FOLDER}lock"
+_ROUNDS = 100
+"""How often other builds may end just before we lock their file."""
 
 
 def is_claim(name: str) -> bool:
@@ -52,7 +53,7 @@ def _lock(store: FileStore, mine: dict[str, Any]) -> Iterator[Claim]:
     try:
         try:
             os.truncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+            os.pwrite(descriptor, sealed(mine), 0)
         except OSError as error:
             raise _unwritable(path, error) from error
         yield Claim(store, _LOCK, mine["token"])
@@ -65,7 +66,7 @@ def _lock(store: FileStore, mine: dict[str, Any]) -> Iterator[Claim]:
 
 def _locked(store: FileStore, path: Path) -> int:
     """An open, locked descriptor of the file that is now at `path`."""
-    while True:
+    for _ in range(_ROUNDS):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -80,7 +81,7 @@ def _locked(store: FileStore, path: Path) -> int:
         except BlockingIOError:
             content = os.pread(descriptor, 1 << 16, 0)
             os.close(descriptor)
-            raise refusal(store, content) from None
+            raise refusal(store, _named(content, path)) from None
         except OSError as error:
             os.close(descriptor)
             raise StorageError(
@@ -88,6 +89,16 @@ def _locked(store: FileStore, path: Path) -> int:
                 "mix there; build in another folder and copy the shard set"
             ) from error
         os.close(descriptor)  # another build ended and removed the file before we locked it
+    raise StorageError(
+        f"{path}: the file cannot be made, or is removed again and again; choose another place"
+    )
+
+
+def _named(content: bytes, path: Path) -> str:
+    try:
+        return name_of(unsealed(content, str(path)))
+    except ShardError:  # it is just writing the file
+        return "another process"
 
 
 def _unwritable(path: Path, error: OSError) -> StorageError:

@@ -1,5 +1,10 @@
-"""What a claim on a place says: which build holds it, and whether its process still lives."""
+"""What a claim on a place says: which build holds it, and whether its process still lives.
 
+A claim carries a checksum, as networks and proxies damage bytes, and a claim that was misread must
+never look like that of a dead build.
+"""
+
+import hashlib
 import json
 import os
 import socket
@@ -8,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retdm.errors import ConfigError, NotFoundError, StorageError
+from retdm.data.verified import read_verified
+from retdm.errors import ConfigError, NotFoundError, ShardError, StorageError
 from retdm.storage import Store
+
+_FIELDS = {"token", "holds", "beat", "host", "pid", "since", "machine", "started"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +33,16 @@ class Claim:
         """Make sure that the claim still stands.
 
         Raises:
-            StorageError: If it does not.
+            StorageError: If it does not, or cannot be read.
         """
         try:
-            stands = json.loads(self.store.read(self.name))["token"] == self.token
-        except (NotFoundError, ValueError, KeyError):
+            stands = read_claim(self.store, self.name)["token"] == self.token
+        except NotFoundError:
             stands = False
+        except ShardError as error:
+            raise StorageError(
+                f"{error}, so whether this build still holds the place is unknown; run it again"
+            ) from None
         if not stands:
             raise StorageError(
                 f"{self.store.url}/{self.name} is not this build's any more: another build took "
@@ -40,12 +52,43 @@ class Claim:
             )
 
 
-def refusal(store: Store, content: bytes) -> ConfigError:
-    """The error for the second build; `content` is the claim of the first."""
+def sealed(claim: dict[str, Any]) -> bytes:
+    """What is written for a claim."""
+    return json.dumps({**claim, "sha256": _digest(claim)}).encode()
+
+
+def unsealed(content: bytes, url: str) -> dict[str, Any]:
+    """The claim that was written.
+
+    Raises:
+        ShardError: If the bytes are not those that `sealed` gave; names `url`.
+    """
     try:
-        other = name_of(json.loads(content))
-    except (ValueError, KeyError, TypeError):  # it is just writing the file
-        other = "another process"
+        claim = json.loads(content)
+        sound = claim.pop("sha256") == _digest(claim) and claim.keys() >= _FIELDS
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise ShardError(f"{url}: a claim whose bytes disagree with its checksum")
+    return dict(claim)
+
+
+def read_claim(store: Store, name: str) -> dict[str, Any]:
+    """The claim in a file, read again where wrong bytes arrive.
+
+    Raises:
+        ShardError: If the bytes stay wrong.
+        StorageError: If the file cannot be read; `NotFoundError` if there is none.
+    """
+    return read_verified(store, name, lambda content: unsealed(content, f"{store.url}/{name}"))
+
+
+def _digest(claim: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(claim, sort_keys=True).encode()).hexdigest()
+
+
+def refusal(store: Store, other: str) -> ConfigError:
+    """The error for the second build; `other` names the first."""
     return ConfigError(
         f"--out {store.url}: another build writes there ({other}); wait until it has ended, end "
         "it, or choose another place"

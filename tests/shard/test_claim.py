@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import time
@@ -12,27 +13,23 @@ from pathlib import Path
 import pytest
 
 from retdm.data.manifest import MANIFEST
-from retdm.errors import ConfigError, StorageError
+from retdm.errors import ConfigError, ShardError, StorageError
 from retdm.shard import announce
 from retdm.shard import claim as module
 from retdm.shard.announce import rivals
 from retdm.shard.build import build
 from retdm.shard.claim import claim
-from retdm.shard.claimant import Claim
+from retdm.shard.claimant import Claim, read_claim, sealed, unsealed
 from retdm.shard.spec import load_spec
 from retdm.shard.verify import verify
 from retdm.storage import open_store
-
-ROUNDS = 4
+from retdm.storage.file import FileStore
 
 
 def attempt(source, out, seed, start):
-    """One build of a round, in its own process; "won" or why it refused.
-
-    In the first round all start at once, in later ones further and further apart.
-    """
+    """One build of a round, in its own process; "won" or why it refused."""
     spec, options = load_spec(source / "spec.toml", [f"split.seed={seed}", "shards.samples=9"])
-    time.sleep(max(0, start - time.time()) + 0.02 * (seed % 3) * (seed // 3))
+    time.sleep(max(0, start - time.time()))
     try:
         build(spec, options, source=source, out=out)
     except ConfigError as error:
@@ -49,12 +46,14 @@ def pool():
         yield processes
 
 
-def rounds(pool, source, places, at_once):
-    winners = 0
-    for number, out in enumerate(places):
+def rounds(pool, source, places, gaps, at_once=3):
+    """Which of the builds that start `gaps` seconds apart wins, by round; None if all refuse."""
+    winners = []
+    for number, (out, gap) in enumerate(zip(places, gaps, strict=True)):
         start = time.time() + 0.05
         futures = [
-            pool.submit(attempt, source, out, 3 * number + seed, start) for seed in range(at_once)
+            pool.submit(attempt, source, out, 3 * number + seed, start + gap * seed)
+            for seed in range(at_once)
         ]
         said = [future.result(60) for future in futures]
         for text in said:
@@ -70,22 +69,24 @@ def rounds(pool, source, places, at_once):
             manifest = json.loads(store.read(MANIFEST))
             assert manifest["source"]["split"]["seed"] == 3 * number + said.index("won")
         assert [name for name in store.names() if name.startswith("_build/claim-")] == []
-        winners += said.count("won")
+        winners.append(said.index("won") if "won" in said else None)
     return winners
 
 
 def test_in_a_folder_one_wins(pool, source, tmp_path):
-    places = [str(tmp_path / f"out{number}") for number in range(ROUNDS)]
-    assert rounds(pool, source, places, at_once=3) == ROUNDS
+    gaps = [0, 0.02, 0.04, 0.06]
+    places = [str(tmp_path / f"out{number}") for number in range(len(gaps))]
+    assert None not in rounds(pool, source, places, gaps)
 
 
 def test_on_s3_one_wins_or_all_refuse(s3, pool, source, monkeypatch):
-    places = [s3.url("race") for _ in range(3)]
+    gaps = [0, 1]  # at most one wins; the first
+    places = [s3.url("race") for _ in gaps]
     context = multiprocessing.get_context("spawn")  # with the server's settings
     with concurrent.futures.ProcessPoolExecutor(3, context) as processes:
         list(processes.map(time.sleep, [0.3] * 3))
-        winners = rounds(processes, source, places, at_once=3)
-    assert winners >= 1  # of those started a little apart at least
+        winners = rounds(processes, source, places, gaps)
+    assert winners[1] == 0
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.cluster)])
@@ -134,7 +135,7 @@ def test_the_claim_of_a_killed_build_does_not_count(store):
 
 def test_a_claim_that_was_lost_is_noticed(store):
     with claim(store) as held:
-        store.write(held.name, b'{"token": "another"}')
+        store.write(held.name, sealed(CLAIM))
         with pytest.raises(StorageError, match="is not this build's any more: another build took"):
             held.check()
         store.delete(held.name)
@@ -142,13 +143,80 @@ def test_a_claim_that_was_lost_is_noticed(store):
             held.check()
 
 
+CLAIM = {
+    **{"token": "f" * 32, "holds": True, "beat": 0},
+    **{"host": "far", "pid": 1, "since": "noon", "machine": "other", "started": "1"},
+}
+
+
 def foreign(store, **change):
     """A claim of a build on another machine."""
-    who = {"host": "far", "pid": 1, "since": "noon", "machine": "other", "started": "1"}
-    content = {"token": "f" * 32, "holds": True, "beat": 0, **who, **change}
+    content = CLAIM | change
     name = f"_build/claim-{content['token']}"
-    store.write(name, json.dumps(content).encode())
+    store.write(name, sealed(content))
     return name
+
+
+class Flipping(FileStore):
+    """A store without locks; one bit is wrong in every `every`th read, or in all of a name."""
+
+    def __init__(self, root, every=2):
+        super().__init__(root)
+        object.__setattr__(self, "reads", 0)
+        object.__setattr__(self, "every", every)
+        object.__setattr__(self, "dice", random.Random(5))
+
+    def read(self, name):
+        content = bytearray(super().read(name))
+        object.__setattr__(self, "reads", self.reads + 1)
+        if self.reads % self.every == 0:
+            bit = self.dice.randrange(8 * len(content))
+            content[bit // 8] ^= 1 << bit % 8
+        return bytes(content)
+
+
+def living(**change):
+    """A claim of this very process, but another's token."""
+    return CLAIM | module.who() | change
+
+
+def test_a_flipped_bit_does_not_make_a_build_dead(tmp_path):
+    store = Flipping(tmp_path)
+    with announce.announce(store, living(token="a" * 32)) as held:
+        for _ in range(200):
+            with (
+                pytest.raises(ConfigError, match=rf"there \(process {os.getpid()} on "),
+                announce.announce(store, living(token="b" * 32)),
+            ):
+                pass
+            held.check()
+            assert store.names() == [held.name]
+    assert store.reads > 400
+
+
+def test_every_flipped_bit_is_noticed():
+    content = sealed(CLAIM)
+    assert unsealed(content, "x") == CLAIM
+    for bit in range(8 * len(content)):
+        wrong = bytearray(content)
+        wrong[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ShardError, match="x: a claim whose bytes disagree with its checksum"):
+            unsealed(bytes(wrong), "x")
+
+
+def test_a_claim_that_is_never_read_right(tmp_path):
+    store = Flipping(tmp_path, every=1)
+    with announce.announce(store, living(token="a" * 32)) as held:
+        with pytest.raises(StorageError, match=r"checksum, so whether this build still holds"):
+            held.check()
+        with (
+            pytest.raises(
+                ConfigError, match=rf"may write there .*; if no build runs, delete .*{held.name}"
+            ),
+            announce.announce(store, living(token="b" * 32)),
+        ):
+            pass
+        assert store.names() == [held.name]
 
 
 @pytest.mark.cluster
@@ -169,12 +237,23 @@ def test_a_build_of_another_machine_counts_while_its_claim_is_renewed(s3, monkey
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"machine": 3}'])
-def test_a_claim_that_makes_no_sense_does_not_count(s3, content):
+@pytest.mark.parametrize("content", [b"", b"{}", b"3", b'{"machine": 3}', sealed({"pid": 3})])
+def test_a_claim_that_makes_no_sense_may_be_a_living_builds(s3, content):
     store = open_store(s3.url("claim"))
-    store.write(f"_build/claim-{'e' * 32}", content)
+    name = f"_build/claim-{'e' * 32}"
     with claim(store) as held:
-        assert store.names() == [held.name]
+        store.write(name, content)
+        (unknown,) = rivals(held)
+        assert unknown.endswith(
+            f"{name}: a claim whose bytes disagree with its checksum: "
+            "if no other build runs, delete it"
+        )
+    with pytest.raises(ConfigError, match=f"if no build runs, delete .*{name}"), claim(store):
+        pass
+    assert store.names() == [name]
+    store.delete(name)
+    with claim(store):
+        pass
 
 
 @pytest.mark.cluster
@@ -183,7 +262,7 @@ def test_a_claim_is_renewed_and_not_made_again_when_it_was_taken(s3, monkeypatch
     monkeypatch.setattr(announce, "_HEARTBEAT_S", 0.1)
     with claim(store) as held:
         deadline = time.monotonic() + 20
-        while json.loads(store.read(held.name))["beat"] < 2:
+        while read_claim(store, held.name)["beat"] < 2:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         store.delete(held.name)
@@ -242,6 +321,26 @@ def test_a_place_that_cannot_be_written(tmp_path):
         claim(open_store(str(tmp_path / "out"))),
     ):
         pass
+
+
+def test_a_folder_that_cannot_be_made():
+    with (
+        pytest.raises(StorageError, match=r"/proc/x/_build/lock: the file cannot be made, or is"),
+        claim(open_store("/proc/x")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"3", b'{"pid": 1}'])
+def test_a_lock_that_says_nothing_still_holds(tmp_path, content):
+    store = open_store(str(tmp_path / "out"))
+    with claim(store) as held:
+        store.path(held.name).write_bytes(content)
+        with (
+            pytest.raises(ConfigError, match=r"writes there \(another process\); wait"),
+            claim(store),
+        ):
+            pass
 
 
 def test_a_claim_goes_to_other_processes(tmp_path):
