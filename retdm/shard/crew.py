@@ -5,6 +5,7 @@ the item's result. Items are taken one by one as processes become free, so a lat
 depend on earlier results.
 """
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -85,13 +86,15 @@ def work_through(
         while True:
             while len(waiting) < _WAITING_EACH * workers:
                 try:
-                    waiting.add(pool.submit(_run, work, next(queue)))
+                    item = next(queue)
                 except StopIteration:
                     break
+                with _undisturbed():
+                    waiting.add(pool.submit(_run, work, item))
             if not waiting:
                 return
             done, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            now = steps.value
+            now = steps.get_obj().value  # Ctrl-C amid `steps.value` could keep its lock for ever
             yield from [None] * (now - seen)
             seen = now
             for future in done:
@@ -104,6 +107,28 @@ def work_through(
     finally:
         stop.value = 1
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put Ctrl-C off while a process is being started, and keep it from that process.
+
+    What is started inherits the mask: the server, which imports before it ignores the signal, and
+    the processes, in which it no longer does. The mask does not spare this process, as the signal
+    may come to another thread; half-started, a process would not be waited for.
+    """
+    came: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(1)) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _enter(settings: dict[str, str], steps: Any, stop: Any) -> None:
