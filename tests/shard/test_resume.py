@@ -69,6 +69,8 @@ class Build:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            # A shell in the background hands an ignored Ctrl-C down to all that it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def records(self):
@@ -101,7 +103,8 @@ class Build:
 
 
 FORKS = """
-import json, os, sys, threading, time
+import json, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # see Build.start
 import retdm.shard.build as module
 from retdm.console import run
 from retdm.shard.__main__ import main
