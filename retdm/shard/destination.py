@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Sequence
 
-from retdm.data.manifest import MANIFEST, load_manifest
+from retdm.data.manifest import MANIFEST
 from retdm.errors import ConfigError
 from retdm.shard.claim import is_claim
 from retdm.shard.layout import ShardJob
@@ -21,6 +21,8 @@ from retdm.storage.file import FileStore
 
 _log = logging.getLogger(__name__)
 _OURS = re.compile(r"[A-Za-z0-9_-]+/([0-9]{6,}\.(tar|idx)|labels\.parquet)|manifest\.json")
+# Not by parsing it: a manifest that is damaged or of another format may be replaced, too.
+_ADOPTED = re.compile(rb'"source":\s*\{\s*"adopted":\s*\{')
 BEGUN = f"{FOLDER}begun"
 """Written before the first tar: without it, tars that have no manifest are somebody else's."""
 DONE = f"{FOLDER}done.json"
@@ -50,7 +52,7 @@ def check_destination(store: Store, names: Sequence[str], *, overwrite: bool) ->
             f"--out {store.url} holds a finished shard set; choose another place, or pass "
             "--overwrite to replace it"
         )
-    if MANIFEST in names and "adopted" in load_manifest(store).source:
+    if MANIFEST in names and _ADOPTED.search(store.read(MANIFEST)):
         raise ConfigError(
             f"--out {store.url} holds an adopted shard set, whose tars are somebody's originals; "
             "choose another place"

@@ -198,6 +198,15 @@ def test_tars_of_nobody_knows_whom_are_not_removed(pack, tmp_path, shards):
     assert content(place) == content(shards)
 
 
+@pytest.mark.parametrize("damage", [(b'"version": 2', b'"version": 1'), (b"{", b"")])
+def test_overwrite_replaces_a_set_whose_manifest_cannot_be_read(pack, shards, tmp_path, damage):
+    path = shards / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(*damage))
+    pack(shards, overwrite=True)
+    pack(tmp_path / "fresh")
+    assert content(shards) == content(tmp_path / "fresh")
+
+
 def test_overwrite_leaves_nothing_of_the_old_set(pack, shards, tmp_path):
     pack(shards, "shards.samples=20", overwrite=True)
     pack(tmp_path / "fresh", "shards.samples=20")
