@@ -1,7 +1,7 @@
-"""How loader processes start, and what they take over from the training process.
+"""How processes that load or pack start, what they take over from their parent, and when they end.
 
-They are started by a fork server, never forked from the training process: forking a process with
-threads (Ray actors, NCCL) can deadlock.
+They are started by a fork server, never forked from the parent: forking a process with threads
+(Ray actors, NCCL) can deadlock.
 """
 
 import multiprocessing
@@ -26,11 +26,11 @@ def storage_settings() -> dict[str, str]:
 
 
 def begin(settings: dict[str, str], _worker: int = 0) -> None:
-    """What a loader process does first.
+    """What such a process does first.
 
-    It takes over `storage_settings` of the training process, since the fork server has those of
-    its own start, and ends with the training process, however that ends: torch looks at the fork
-    server only, which waits for its children.
+    It takes over `storage_settings` of its parent, since the fork server has those of its own
+    start, and ends with its parent, however that ends: torch looks at the fork server only, which
+    waits for its children.
     """
     for name in storage_settings():
         del os.environ[name]

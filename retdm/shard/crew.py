@@ -7,16 +7,15 @@ depend on earlier results.
 
 import contextlib
 import math
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for_any
 from typing import Any, TypeVar
 
+from retdm.data.processes import begin, forkserver, storage_settings
 from retdm.errors import RetdmError
 
 Item = TypeVar("Item")
@@ -72,13 +71,9 @@ def work_through(
         for item in items:
             yield from work(item)
         return
-    # Not fork: the caller may have threads. The server imports once for all processes.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([work.__module__])
+    context = forkserver(work.__module__)
     steps, stop = context.Value("Q", 0), context.Value("b", 0, lock=False)
-    # The server keeps the environment in which it was started.
-    settings = {k: v for k, v in os.environ.items() if k.startswith(("AWS_", "RETDM_"))}
-    pool = ProcessPoolExecutor(workers, context, _enter, (settings, steps, stop))
+    pool = ProcessPoolExecutor(workers, context, _enter, (storage_settings(), steps, stop))
     waiting: set[Future[Result]] = set()
     queue = iter(items)
     seen = 0
@@ -135,19 +130,9 @@ def _enter(settings: dict[str, str], steps: Any, stop: Any) -> None:
     """Runs first in each process."""
     global _steps, _stop
     _steps, _stop = steps, stop
-    for name in [name for name in os.environ if name.startswith(("AWS_", "RETDM_"))]:
-        del os.environ[name]
-    os.environ |= settings
     # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait_for_any([parent.sentinel])
-    os._exit(1)
+    begin(settings)
 
 
 def _run(work: Work[Item, Result], item: Item) -> Result:
