@@ -80,6 +80,20 @@ class LabelTable:
         """SHA-256 of the stored image bytes of one sample."""
         return bytes(self.digests[row])
 
+    def part(self, start: int, stop: int) -> "LabelTable":
+        """Rows `start` to `stop` - 1; fewer if the table is shorter."""
+        rows = slice(start, stop)
+        return LabelTable(
+            # A copy: a slice of Arrow's would take the whole column along to another process.
+            Keys(pa.array(self.keys[rows], type=pa.string())),
+            self.targets[rows],
+            self.digests[rows],
+            self.widths[rows],
+            self.heights[rows],
+            self.offsets[rows],
+            self.sizes[rows],
+        )
+
 
 def table_bytes(
     keys: Sequence[str],

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from retdm.data.manifest import Manifest, SplitInfo, load_manifest
 from retdm.data.table import read_table
 from retdm.errors import ShardError
+from retdm.shard.local import stored_bytes
 from retdm.storage import Store, open_store
 
 
@@ -42,7 +43,7 @@ def stats(url: str) -> dict[str, Any]:
 
 
 def _targets(store: Store, manifest: Manifest, split: SplitInfo) -> npt.NDArray[np.bool_]:
-    content = store.read(split.table)
+    content = stored_bytes(store, split.table, sha256=split.table_sha256)
     digest = hashlib.sha256(content).hexdigest()
     if digest != split.table_sha256:
         raise ShardError(

@@ -12,7 +12,7 @@ from retdm.shard.crew import useful_workers, work_through
 from retdm.shard.fault import Fault
 from retdm.shard.local import stored_bytes
 from retdm.shard.unfinished import FOLDER
-from retdm.shard.verify_tar import TarCheck, check_tar, rows_of, wrong_digest
+from retdm.shard.verify_tar import TarCheck, check_tar, wrong_digest
 from retdm.storage import Store, open_store
 
 
@@ -73,16 +73,16 @@ def _checks(
     table: LabelTable | None,
     missing: set[str],
 ) -> Iterator[TarCheck]:
-    row = 0
+    row, adopted = 0, adopted_rules(manifest)
     for shard in split.shards:
         if shard.name not in missing:
             yield TarCheck(
                 store=store,
                 shard=shard,
                 labels=manifest.labels,
-                rows=None if table is None else rows_of(table, row, row + shard.samples),
+                rows=None if table is None else table.part(row, row + shard.samples),
                 has_index=shard.index not in missing,
-                adopted=adopted_rules(manifest),
+                adopted=adopted,
             )
         row += shard.samples
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from retdm.data.index import Member, format_index, parse_index
@@ -28,33 +27,6 @@ Members = tuple[Member, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TableRows:
-    """What the label table says of the samples of one tar."""
-
-    keys: list[str]
-    targets: npt.NDArray[np.bool_]
-    digests: npt.NDArray[np.uint8]
-    widths: npt.NDArray[np.int32]
-    heights: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-
-
-def rows_of(table: LabelTable, start: int, end: int) -> TableRows:
-    """Rows `start` to `end` of a label table; fewer if it is shorter."""
-    part = slice(start, end)
-    return TableRows(
-        table.keys[part],
-        table.targets[part],
-        table.digests[part],
-        table.widths[part],
-        table.heights[part],
-        table.offsets[part],
-        table.sizes[part],
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class TarCheck:
     """A tar to be checked and what it should be."""
 
@@ -62,8 +34,8 @@ class TarCheck:
     shard: ShardInfo
     labels: tuple[str, ...]
     """Names in column order."""
-    rows: TableRows | None
-    """None if there is no label table that could be read."""
+    rows: LabelTable | None
+    """Of its samples; None if there is no label table that could be read."""
     has_index: bool
     adopted: AdoptRules | None = None
     """How to understand the samples, if others wrote the tar."""
@@ -201,7 +173,7 @@ class _Found:
 def _compare(check: TarCheck, number: int, found: _Found) -> Iterator[Fault]:
     """Compare a sample of a tar with its row of the label table."""
     file, key, table = check.shard.name, found.key, check.rows
-    if table is None or number >= len(table.keys):
+    if table is None or number >= len(table):
         return
     if key != table.keys[number]:
         yield Fault(file, key, f"the label table has {table.keys[number]!r} in this place")
@@ -217,7 +189,7 @@ def _compare(check: TarCheck, number: int, found: _Found) -> Iterator[Fault]:
             f"the image is {found.image.size} bytes at {found.image.offset}, the label table "
             f"says {place[1]} at {place[0]}",
         )
-    if found.digest != table.digests[number].tobytes():
+    if found.digest != table.digest(number):
         yield Fault(file, key, "the image is not the one of the label table (sha256)")
     width, height = table.widths[number], table.heights[number]
     if found.size is not None and found.size != (width, height):

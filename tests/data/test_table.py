@@ -1,4 +1,5 @@
 import io
+import pickle
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,18 @@ def test_rows_are_read_back_in_order() -> None:
     assert table.digest(2) == bytes.fromhex(DIGEST)
     assert (table.widths.tolist(), table.heights.tolist()) == ([4] * 3, [3] * 3)
     assert (table.offsets.tolist(), table.sizes.tolist()) == ([512, 513, 514], [9] * 3)
+
+
+def test_a_part_is_a_table_of_those_rows_and_no_more() -> None:
+    table = read_table(_table(), labels=3, name="t")
+    part = table.part(1, 9)
+    assert (len(part), list(part.keys)) == (2, ["b", "c"])
+    assert part.targets.tolist() == table.targets[1:].tolist()
+    assert part.offsets.tolist() == [513, 514]
+    many = read_table(
+        _table([()] * 9999, [f"key-{i:09}" for i in range(9999)]), labels=3, name="t"
+    )
+    assert len(pickle.dumps(many.part(5, 7))) < 3000
 
 
 def test_equal_rows_give_equal_bytes() -> None:
