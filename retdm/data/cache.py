@@ -16,7 +16,7 @@ from pathlib import Path
 
 from retdm.data.cache_folder import CacheFolder, is_full, unusable
 from retdm.data.manifest import ShardInfo
-from retdm.data.verified import ATTEMPTS
+from retdm.data.verified import download_verified
 from retdm.errors import RetdmError, ShardError, StorageError
 from retdm.storage import Store
 
@@ -138,11 +138,10 @@ class NodeCache:
 
 
 def _download(store: Store, shard: ShardInfo, to: Path) -> None:
-    """Fetch and compare with the manifest, again if what arrives is wrong.
+    """Fetch and compare with the manifest.
 
     Raises:
-        ShardError: If it is not what the manifest says; the network damages what it carries
-            differently each time, so the same wrong bytes twice are what is stored.
+        ShardError: If it is not what the manifest says.
     """
     where = f"{store.url}/{shard.name}"
     size = store.size(shard.name)
@@ -151,15 +150,10 @@ def _download(store: Store, shard: ShardInfo, to: Path) -> None:
             f"{where}: {'missing' if size is None else f'{size} bytes'}, the manifest says "
             f"{shard.bytes} bytes; upload it again or rebuild the shard set"
         )
-    found: list[str] = []
-    while len(found) < ATTEMPTS and len(found) == len(set(found)):
-        store.download(shard.name, to)
-        with to.open("rb") as file:
-            found.append(hashlib.file_digest(file, "sha256").hexdigest())
-        if found[-1] == shard.sha256:
-            return
-        _log.info("%s arrived damaged (sha256 %s)", where, found[-1])
-    raise ShardError(
-        f"{where}: sha256 is {found[-1]}, the manifest says {shard.sha256} (fetched {len(found)} "
-        f"times); run `python -m retdm.shard verify {store.url}`, then upload or build it again"
-    )
+    found = download_verified(store, shard.name, to, sha256=shard.sha256)
+    if found[-1] != shard.sha256:
+        raise ShardError(
+            f"{where}: sha256 is {found[-1]}, the manifest says {shard.sha256} (fetched "
+            f"{len(found)} times); run `python -m retdm.shard verify {store.url}`, then upload or "
+            "build it again"
+        )

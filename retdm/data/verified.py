@@ -1,7 +1,13 @@
-"""Reads a file that can be checked, again if what arrived is wrong."""
+"""Reads a file that can be checked, again if what arrived is wrong.
 
+A network damages what it carries differently each time, so the same wrong bytes twice are what is
+stored.
+"""
+
+import hashlib
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from retdm.errors import ShardError
@@ -37,3 +43,29 @@ def read_verified(store: Store, name: str, check: Callable[[bytes], T]) -> T:
             _log.info("reading again: %s", error)
             before = content
     raise AssertionError("unreachable")
+
+
+def download_verified(store: Store, name: str, to: Path, *, sha256: str) -> list[str]:
+    """Fetch a file, again while its digest is wrong.
+
+    Args:
+        store: Where the file is.
+        name: Of the file.
+        to: Local file; holds what arrived last.
+        sha256: What the digest should be, hex.
+
+    Returns:
+        The digests of what arrived, the last one being `sha256` unless the stored bytes are wrong.
+
+    Raises:
+        StorageError: If the file cannot be read.
+    """
+    found: list[str] = []
+    while len(found) < ATTEMPTS and len(found) == len(set(found)):
+        store.download(name, to)
+        with to.open("rb") as file:
+            found.append(hashlib.file_digest(file, "sha256").hexdigest())
+        if found[-1] == sha256:
+            break
+        _log.info("%s/%s arrived damaged (sha256 %s)", store.url, name, found[-1])
+    return found
