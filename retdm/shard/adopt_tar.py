@@ -10,18 +10,15 @@ import io
 import os
 import re
 import tarfile
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
-
 from retdm.data.index import Member
 from retdm.shard.adopt_rules import AdoptRules, FaultySampleError, is_text
 from retdm.shard.fault import Fault
-from retdm.shard.photo import DAMAGE, STORED
+from retdm.shard.photo import DAMAGE, STORED, decoded, reason_of
 from retdm.shard.spec import Check
 from retdm.shard.structure import inspect
 from retdm.storage import Store
@@ -210,14 +207,10 @@ def _size(content: bytes, check: Check) -> tuple[int, int]:
         seen = inspect(content)
         if seen and check == "structure":
             return seen.width, seen.height
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content))
-        image.load()
+        image = decoded(content)
     except DAMAGE as error:
-        reason = str(error).partition("<_io")[0].strip() or type(error).__name__
         raise FaultySampleError(
-            f"the image cannot be decoded ({len(content)} bytes: {reason})"
+            f"the image cannot be decoded ({len(content)} bytes: {reason_of(error)})"
         ) from None
     if image.format not in _KINDS:
         raise FaultySampleError(f"the image is {image.format}, wanted JPEG, PNG or WebP")

@@ -67,18 +67,14 @@ def read_photo(record: Record, resize: ResizeOptions, *, check: Check = "structu
         small = seen and not 0 < resize.short_side < min(seen.width, seen.height)
         if seen and small and check == "structure":
             return Photo(content, STORED[seen.kind], seen.width, seen.height)
-        # Pillow only warns of pictures so large that decoding them would fill the memory.
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content))
-        image.load()
+        image = decoded(content)
         kind = str(image.format)
         if resize.short_side and min(image.size) > resize.short_side:
             return _reduced(image, resize)
     except DAMAGE as error:
         raise _bad(
             record,
-            f"cannot be decoded ({len(content)} bytes: {_reason(error)})",
+            f"cannot be decoded ({len(content)} bytes: {reason_of(error)})",
             "it is cut off or not an image: copy it again or remove its row",
         ) from None
     if kind not in STORED:
@@ -88,6 +84,25 @@ def read_photo(record: Record, resize: ResizeOptions, *, check: Check = "structu
             "convert it to one of them",
         )
     return Photo(content, STORED[kind], image.width, image.height)
+
+
+def decoded(content: bytes) -> Image.Image:
+    """An image with every pixel decoded.
+
+    Raises:
+        Exception: One of `DAMAGE`.
+    """
+    # Pillow only warns of pictures so large that decoding them would fill the memory.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+def reason_of(error: BaseException) -> str:
+    """Pillow's words without the address of the buffer, which differs from run to run."""
+    return str(error).partition("<_io")[0].strip() or type(error).__name__
 
 
 def _read(path: Path) -> bytes:
@@ -111,11 +126,6 @@ def _reduced(image: Image.Image, resize: ResizeOptions) -> Photo:
     out = io.BytesIO()
     small.save(out, "JPEG", quality=resize.quality)
     return Photo(out.getvalue(), "jpg", small.width, small.height)
-
-
-def _reason(error: BaseException) -> str:
-    """Pillow's words without the address of the buffer, which differs from run to run."""
-    return str(error).partition("<_io")[0].strip() or type(error).__name__
 
 
 def _bad(record: Record, what: str, remedy: str) -> DatasetError:
