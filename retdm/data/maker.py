@@ -145,6 +145,7 @@ class BatchMaker(Dataset[Made]):
 
     def _record(self, row: int, error: BadSampleError) -> BadSample:
         where = self._reader.where(row)
-        shard = self._reader.shards[int(self._reader.shard_of(np.array([row]))[0])]
         reason = str(error).removeprefix(f"{where}: ")
-        return BadSample(self._split, shard.name, self._reader.keys[row], reason)
+        return BadSample(
+            self._split, self._reader.shard_of(row).name, self._reader.keys[row], reason
+        )

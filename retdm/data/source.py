@@ -15,14 +15,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from retdm.config import DataSettings
 from retdm.data.cache import NodeCache
 from retdm.data.cache_folder import default_folder
 from retdm.data.manifest import ShardInfo
-from retdm.data.order import Rows
 from retdm.data.split import SplitData
 from retdm.data.verified import ATTEMPTS
 from retdm.errors import (
@@ -54,7 +50,8 @@ class SampleReader:
         self.store = data.store
         self.shards = data.info.shards
         self.keys = data.table.keys
-        self._locations = data.locations
+        self._numbers = data.shard_numbers
+        self._offsets, self._sizes = data.table.offsets, data.table.sizes
         self._digests = data.table.digests
         self.cache = None if isinstance(data.store, FileStore) else _cache(data, settings, window)
         self._pool: ThreadPoolExecutor | None = None
@@ -63,14 +60,13 @@ class SampleReader:
         """Threads stay behind; the other process makes its own."""
         return {**self.__dict__, "_pool": None}
 
-    def shard_of(self, rows: Rows) -> npt.NDArray[np.int32]:
-        """Shard number of each row."""
-        return self._locations.shard[rows]
+    def shard_of(self, row: int) -> ShardInfo:
+        """The shard that holds a sample."""
+        return self.shards[self._numbers[row]]
 
     def where(self, row: int) -> str:
         """Shard and key of a sample, for messages."""
-        shard = self.shards[self._locations.shard[row]]
-        return f"{self.store.url}/{shard.name}: sample {self.keys[row]!r}"
+        return f"{self.store.url}/{self.shard_of(row).name}: sample {self.keys[row]!r}"
 
     def read(self, row: int) -> bytes:
         """The stored bytes of one image.
@@ -169,8 +165,7 @@ class SampleReader:
 
     def _place(self, row: int) -> tuple[ShardInfo, int, int]:
         """Shard of a sample, and offset and size of its image."""
-        shard = self.shards[self._locations.shard[row]]
-        return shard, int(self._locations.offset[row]), int(self._locations.size[row])
+        return self.shard_of(row), int(self._offsets[row]), int(self._sizes[row])
 
 
 def _read_part(path: Path, offset: int, size: int) -> bytes | None:

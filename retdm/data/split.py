@@ -16,23 +16,13 @@ from retdm.storage import Store, open_store
 
 
 @dataclass(frozen=True, eq=False)
-class Locations:
-    """Where the image of each row lies: shard number, and byte range within the tar."""
-
-    shard: npt.NDArray[np.int32]
-    offset: npt.NDArray[np.int64]
-    size: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
 class SplitData:
-    """A split's manifest entry, labels and image locations; holds no connection."""
+    """A split's manifest entry and label table; holds no connection."""
 
     store: Store
     split: str
     manifest: Manifest
     table: LabelTable
-    locations: Locations
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -52,6 +42,11 @@ class SplitData:
     def shard_sizes(self) -> list[int]:
         """Samples of each shard, in order."""
         return [shard.samples for shard in self.info.shards]
+
+    @cached_property
+    def shard_numbers(self) -> npt.NDArray[np.int32]:
+        """Of each row: the shard that holds its image."""
+        return np.repeat(np.arange(len(self.info.shards), dtype=np.int32), self.shard_sizes)
 
     @property
     def label_space(self) -> LabelSpace:
@@ -82,13 +77,7 @@ def open_split(url: str, split: str) -> SplitData:
             f"{[shard.samples for shard in info.shards]}; rebuild the shard set"
         )
     _check_places(table, info, where)
-    numbers = np.arange(len(info.shards), dtype=np.int32)
-    locations = Locations(
-        shard=np.repeat(numbers, [s.samples for s in info.shards]),
-        offset=table.offsets,
-        size=table.sizes,
-    )
-    return SplitData(store, split, manifest, table, locations)
+    return SplitData(store, split, manifest, table)
 
 
 def _check_places(table: LabelTable, info: SplitInfo, where: str) -> None:

@@ -106,7 +106,7 @@ def test_a_changed_shard_costs_the_changed_sample_only(
     data = open_split(str(folder), "train")
     tar = folder / "train/000002.tar"
     content = bytearray(tar.read_bytes())
-    content[data.locations.offset[8] + 30] ^= 1
+    content[data.table.offsets[8] + 30] ^= 1
     tar.write_bytes(content)
     reader, _ = reader_of(data, tmp_path, remote=remote, **settings)
     message = (
@@ -128,7 +128,7 @@ def test_a_shard_that_was_cut_off_costs_only_the_samples_behind_the_cut(
 ) -> None:
     data = open_split(str(folder), "train")
     tar = folder / "train/000002.tar"
-    tar.write_bytes(tar.read_bytes()[: data.locations.offset[9] + 30])
+    tar.write_bytes(tar.read_bytes()[: data.table.offsets[9] + 30])
     reader, _ = reader_of(data, tmp_path, remote=remote)
     good, bad = reader.read_each([8, 9])
     assert good == make_jpeg(8)

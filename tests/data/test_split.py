@@ -26,10 +26,10 @@ def test_a_split_knows_samples_labels_and_places(
     assert data.shard_sizes == [5, 1, 7, 0, 6, 3]
     assert data.table.targets[5].tolist() == [True, False, True]
     assert data.label_space.names == ("sea", "sky", "boat")
-    place = data.locations
-    assert place.shard.tolist() == [0] * 5 + [1] + [2] * 7 + [4] * 6 + [5] * 3
+    assert data.shard_numbers.tolist() == [0] * 5 + [1] + [2] * 7 + [4] * 6 + [5] * 3
     tar = Path(tiny_set, "train/000004.tar").read_bytes()
-    assert tar[place.offset[14] : place.offset[14] + place.size[14]] == make_jpeg(14)
+    start, size = data.table.offsets[14], data.table.sizes[14]
+    assert tar[start : start + size] == make_jpeg(14)
 
 
 def test_a_split_that_is_not_there_lists_those_that_are(tiny_set: str) -> None:
