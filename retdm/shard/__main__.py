@@ -12,7 +12,7 @@ from retdm.console import run
 from retdm.shard import adopt, fetch
 from retdm.shard.build import build
 from retdm.shard.spec import load_spec
-from retdm.shard.stats import render, stats
+from retdm.shard.stats import render, stats, summary
 from retdm.shard.verify import verify
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -130,13 +130,8 @@ def _build(given: argparse.Namespace) -> int:
         workers=given.workers,
         ray=given.ray,
     )
-    took = time.monotonic() - started
-    for name, split in manifest.splits.items():
-        size = sum(shard.bytes for shard in split.shards) / 2**20
-        shards = f"{len(split.shards)} shard{'s' * (len(split.shards) > 1)}"
-        print(f"{name}: {split.samples} photos in {shards}, {size:.1f} MiB")
-    print(f"{given.out}: {manifest.name}, {len(manifest.labels)} labels, {took:.1f} s")
-    print(f"digest {manifest.digest}")
+    took_s = time.monotonic() - started
+    print(summary(manifest, url=given.out, tars="shard", took_s=took_s))
     return 0
 
 

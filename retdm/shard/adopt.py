@@ -12,6 +12,7 @@ from retdm.shard.adopt_rules import AdoptRules
 from retdm.shard.adopt_set import Adopted, FaultyTarsError, adopt
 from retdm.shard.adopt_splits import tars_of_splits
 from retdm.shard.adopt_tar import first_sample
+from retdm.shard.stats import summary
 from retdm.storage import open_store
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -162,10 +163,4 @@ def _report(url: str, adopted: Adopted, took_s: float) -> None:
         print(f"left out: {fault}")
     for tar in adopted.unused:
         print(f"not used: {tar}")
-    manifest = adopted.manifest
-    for name, split in manifest.splits.items():
-        size = sum(shard.bytes for shard in split.shards) / 2**20
-        tars = f"{len(split.shards)} tar{'s' * (len(split.shards) > 1)}"
-        print(f"{name}: {split.samples} photos in {tars}, {size:.1f} MiB")
-    print(f"{url}: {manifest.name}, {len(manifest.labels)} labels, {took_s:.1f} s")
-    print(f"digest {manifest.digest}")
+    print(summary(adopted.manifest, url=url, tars="tar", took_s=took_s))

@@ -69,6 +69,24 @@ def _counts(
     }
 
 
+def summary(manifest: Manifest, *, url: str, tars: str, took_s: float) -> str:
+    """What was made of a data set at `url`: a line for each split, and what it is as a whole.
+
+    Args:
+        manifest: Of the set.
+        url: As the user gave it.
+        tars: What one of its tars is called.
+        took_s: Seconds.
+    """
+    lines = []
+    for name, split in manifest.splits.items():
+        size = sum(shard.bytes for shard in split.shards) / 2**20
+        count = f"{len(split.shards)} {tars}{'s' * (len(split.shards) > 1)}"
+        lines.append(f"{name}: {split.samples} photos in {count}, {size:.1f} MiB")
+    lines.append(f"{url}: {manifest.name}, {len(manifest.labels)} labels, {took_s:.1f} s")
+    return "\n".join([*lines, f"digest {manifest.digest}"])
+
+
 def render(values: dict[str, Any]) -> str:
     """The same as a text table for people."""
     splits = {**values["splits"], "total": values["total"]}
