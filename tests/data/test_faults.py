@@ -1,6 +1,5 @@
 """Whole epochs through a proxy that injects faults between the loader and the S3 server."""
 
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from retdm.data.loader import TrainingLoader
 from retdm.data.split import open_split
 from retdm.errors import RetdmError, StorageError, TransientStorageError
 from retdm.storage import open_store
-from tests.storage.fault_proxy import FaultProxy, Kind
+from tests.storage.fault_proxy import FaultProxy, Kind, fail_lookups
 
 SAMPLES, PER_SHARD = 160, 2
 BUSY_S = 20
@@ -164,15 +163,7 @@ def test_a_server_whose_name_is_not_known_at_first(
     bucket: str, source: list[Sample], faults: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://localhost:{faults.port}")
-    resolve, left = socket.getaddrinfo, [5]
-
-    def failing(host: Any, *args: Any, **options: Any) -> Any:
-        if host == "localhost" and left[0]:
-            left[0] -= 1
-            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-        return resolve(host, *args, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", failing)
+    left = fail_lookups(monkeypatch, 5)
     assert next(_training(bucket, read="ranges").epoch(0)).indices.tolist() == [
         row for row, _, _ in source[:32]
     ]

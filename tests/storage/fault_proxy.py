@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
+import pytest
+
 Kind = Literal["500", "503", "reset", "drop", "truncate", "stall", "flip", "expired", "refuse"]
 BODY_KINDS: tuple[Kind, ...] = ("reset", "truncate", "stall", "flip")
 _CODES = {
@@ -303,3 +305,17 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     if raw is not None and raw.fileno() >= 0:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
+
+
+def fail_lookups(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """Let the name "localhost" be unknown so many times; returns how often it still will be."""
+    resolve, left = socket.getaddrinfo, [times]
+
+    def failing(host: Any, *args: Any, **options: Any) -> Any:
+        if host == "localhost" and left[0]:
+            left[0] -= 1
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", failing)
+    return left

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from retdm.errors import NotFoundError, StorageError, TransientStorageError
 from retdm.storage import open_store, s3_parts
-from tests.storage.fault_proxy import FaultProxy, Kind
+from tests.storage.fault_proxy import FaultProxy, Kind, fail_lookups
 
 pytestmark = pytest.mark.cluster
 
@@ -99,15 +98,7 @@ def test_a_name_that_is_not_resolved_at_first(
     s3: Any, faults: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://localhost:{faults.port}")
-    resolve, left = socket.getaddrinfo, [4]
-
-    def failing(host: Any, *args: Any, **options: Any) -> Any:
-        if host == "localhost" and left[0]:
-            left[0] -= 1
-            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-        return resolve(host, *args, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", failing)
+    left = fail_lookups(monkeypatch, 4)
     store = open_store(s3.url())
     store.write("a", b"x")
     assert left == [0]
