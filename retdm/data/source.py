@@ -62,7 +62,7 @@ class SampleReader:
 
     def shard_of(self, row: int) -> ShardInfo:
         """The shard that holds a sample."""
-        return self.shards[self._numbers[row]]
+        return self.shards[int(self._numbers[row])]
 
     def where(self, row: int) -> str:
         """Shard and key of a sample, for messages."""
