@@ -64,9 +64,9 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
 
     from retdm.data.bad import BadSamples
     from retdm.data.split import open_split
-    from retdm.train.checkpoint import check_labels
+    from retdm.train.checkpoint import check_labels, load_checkpoint
     from retdm.train.history import checkpoint_name
-    from retdm.train.result import load_checkpoint, load_method
+    from retdm.train.result import load_method
     from retdm.train.scoring import score_split
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -4,7 +4,17 @@ A recipe (`jobs/recipes/*.toml`) holds what differs from the defaults in `schema
 the paper's where the paper states them. The resolved settings are saved with every run.
 """
 
+from retdm.config.base import Settings
 from retdm.config.load import apply_overrides, known_keys, load_config, parse, read_toml
+from retdm.config.methods import (
+    AslSettings,
+    C2aeSettings,
+    CenterSettings,
+    CnnRnnSettings,
+    LmmoSettings,
+    MlsplSettings,
+    WarpSettings,
+)
 from retdm.config.schema import (
     DEFAULT_STAGES,
     BankSettings,
@@ -15,24 +25,30 @@ from retdm.config.schema import (
     ModelSettings,
     OptimizerSettings,
     RunSettings,
-    Settings,
     StageSettings,
     Table,
 )
 
 __all__ = [
     "DEFAULT_STAGES",
+    "AslSettings",
     "BankSettings",
+    "C2aeSettings",
+    "CenterSettings",
     "CheckpointSettings",
+    "CnnRnnSettings",
     "Config",
     "DataSettings",
+    "LmmoSettings",
     "LossSettings",
+    "MlsplSettings",
     "ModelSettings",
     "OptimizerSettings",
     "RunSettings",
     "Settings",
     "StageSettings",
     "Table",
+    "WarpSettings",
     "apply_overrides",
     "known_keys",
     "load_config",

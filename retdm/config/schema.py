@@ -6,15 +6,20 @@ The defaults are the paper's where the paper states them.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from retdm.config.base import Settings
+from retdm.config.methods import (
+    AslSettings,
+    C2aeSettings,
+    CenterSettings,
+    CnnRnnSettings,
+    LmmoSettings,
+    MlsplSettings,
+    WarpSettings,
+)
 
 Table = dict[str, Any]
-
-
-class Settings(BaseModel):
-    """Base of every settings table: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DataSettings(Settings):
@@ -123,7 +128,7 @@ class StageSettings(Settings):
     """One stage of training (`stages.NAME.*`): what is trained, by which losses, how long."""
 
     train: tuple[Literal["image", "classifier", "label", "reconstruction"], ...]
-    losses: tuple[Literal["bce", "metric", "reconstruction"], ...]
+    losses: tuple[Literal["classification", "metric", "reconstruction"], ...]
     epochs: int = Field(default=20, ge=0)
     lr: float | None = Field(default=None, gt=0, description="Overrides optimizer.lr")
     augment: bool = True
@@ -152,9 +157,9 @@ class RunSettings(Settings):
 
 
 _ALL_PARTS = ("image", "classifier", "label", "reconstruction")
-_ALL_LOSSES = ("bce", "metric", "reconstruction")
+_ALL_LOSSES = ("classification", "metric", "reconstruction")
 DEFAULT_STAGES: Table = {
-    "1": {"train": ("image", "classifier"), "losses": ("bce",)},
+    "1": {"train": ("image", "classifier"), "losses": ("classification",)},
     "2": {"train": ("label", "reconstruction"), "losses": _ALL_LOSSES},
     "3": {"train": _ALL_PARTS, "losses": _ALL_LOSSES},
 }
@@ -173,8 +178,20 @@ class Config(Settings):
     stages: dict[str, StageSettings] = Field(
         default={}, description="The paper's three, then others in the order given"
     )
+    start_from: str = Field(
+        default="",
+        description="Folder or URL of another run's checkpoint, which did the first stages alike: "
+        "training goes on from there",
+    )
     checkpoint: CheckpointSettings = CheckpointSettings()
     run: RunSettings = RunSettings()
+    asl: AslSettings = AslSettings()
+    center: CenterSettings = CenterSettings()
+    c2ae: C2aeSettings = C2aeSettings()
+    warp: WarpSettings = WarpSettings()
+    cnn_rnn: CnnRnnSettings = CnnRnnSettings()
+    lmmo: LmmoSettings = LmmoSettings()
+    mlspl: MlsplSettings = MlsplSettings()
 
     @model_validator(mode="before")
     @classmethod

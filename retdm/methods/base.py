@@ -28,7 +28,7 @@ class StepContext:
     """What a training step depends on besides its batch and the weights."""
 
     losses: frozenset[str]
-    """Terms of the stage: of bce, metric, reconstruction, those that are active."""
+    """Terms of the stage: of classification, metric, reconstruction, those that are active."""
     bank: Bank | None
     use_bank: bool
     """False during warm-up, while stored rows would be too far from current ones."""
@@ -60,6 +60,9 @@ class Method(nn.Module, ABC):
 
     reach: ClassVar[Mapping[str, frozenset[str]]]
     """Losses that the method has, each with the parts that it trains."""
+
+    classification: ClassVar[str] = "bce"
+    """What the "classification" loss is; methods with the same one can share its stages."""
 
     def __init__(self, parts: Mapping[str, nn.Module], reading: Mapping[str, str]) -> None:
         """Register `parts` and remember `reading`."""

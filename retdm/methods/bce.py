@@ -18,7 +18,9 @@ from retdm.models import classifier_head
 class Bce(Method):
     """Probabilities sigmoid(W f + b), eq. (9), trained by eq. (10)."""
 
-    reach: ClassVar[Mapping[str, frozenset[str]]] = {"bce": frozenset({"image", "classifier"})}
+    reach: ClassVar[Mapping[str, frozenset[str]]] = {
+        "classification": frozenset({"image", "classifier"})
+    }
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
         """Put a fresh classifier for `labels` labels on the image embedding net `image`."""

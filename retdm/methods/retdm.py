@@ -49,7 +49,7 @@ class Retdm(Method):
     """Image net, classifier, label net and reconstruction head under one objective."""
 
     reach: ClassVar[Mapping[str, frozenset[str]]] = {
-        "bce": frozenset({"image", "classifier"}),
+        "classification": frozenset({"image", "classifier"}),
         "metric": frozenset({"image", "label"}),
         "reconstruction": frozenset({"label", "reconstruction"}),
     }
@@ -84,7 +84,7 @@ class Retdm(Method):
         rows = None
         images = self.embed(batch.images)
         with no_autocast(images.device):
-            if "bce" in active:
+            if "classification" in active:
                 each = losses.bce(
                     self.logits(images), batch.targets, reduction=settings.bce_reduction
                 )

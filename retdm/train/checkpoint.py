@@ -6,6 +6,7 @@ position is the random state.
 """
 
 import pickle
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from retdm.data.plan import Position
 from retdm.errors import CheckpointError
 from retdm.labels import LabelSpace
+from retdm.storage import Store
 
 STATE = "state.pt"
 
@@ -78,6 +80,18 @@ def load(folder: Path, *, map_location: torch.device | str = "cpu") -> TrainingS
         raise CheckpointError(
             f"{path}: not a whole checkpoint ({first}); use an earlier checkpoint of the run"
         ) from error
+
+
+def load_checkpoint(store: Store, name: str, device: torch.device) -> TrainingState:
+    """Fetch and read the run's checkpoint called `name`; see `checkpoint_name`.
+
+    Raises:
+        CheckpointError: If it is damaged.
+        NotFoundError: If the run has no such checkpoint.
+    """
+    with tempfile.TemporaryDirectory(prefix="retdm-load-") as folder:
+        store.download(f"{name}/{STATE}", Path(folder) / STATE)
+        return load(Path(folder), map_location=device)
 
 
 def check_labels(expected: LabelSpace, found: LabelSpace, *, what: str, data: str) -> None:

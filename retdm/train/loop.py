@@ -16,6 +16,7 @@ from retdm.train.run import Run, open_run
 from retdm.train.schedule import StageOptimizer
 from retdm.train.session import Session
 from retdm.train.stages import Stage, enter
+from retdm.train.start import start_from
 from retdm.train.step import Stepper
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ def train(config: Config, session: Session, store: Store) -> Run:
         DivergenceError: If a loss part stops being finite.
     """
     run = open_run(config, session, store)
+    if config.start_from and not run.progress.stage:
+        start_from(run)
     order = ["", *config.stages]
     try:
         if comm.rank() == 0:

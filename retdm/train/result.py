@@ -1,9 +1,7 @@
 """The end of a run: its best checkpoint on the test split, and `result.json`."""
 
 import platform
-import tempfile
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,26 +11,12 @@ from retdm.config import Config, parse
 from retdm.data.split import open_split
 from retdm.evaluation import evaluate, label_frequency_map, strict_json
 from retdm.methods import Method, build_method
-from retdm.storage import Store
-from retdm.train import checkpoint
-from retdm.train.checkpoint import TrainingState
+from retdm.train.checkpoint import TrainingState, load_checkpoint
 from retdm.train.history import best
 from retdm.train.run import Run
 from retdm.train.scoring import score_split
 
 RESULT = "result.json"
-
-
-def load_checkpoint(store: Store, name: str, device: torch.device) -> TrainingState:
-    """Fetch and read the run's checkpoint called `name`; see `checkpoint_name`.
-
-    Raises:
-        CheckpointError: If it is damaged.
-        NotFoundError: If the run has no such checkpoint.
-    """
-    with tempfile.TemporaryDirectory(prefix="retdm-load-") as folder:
-        store.download(f"{name}/{checkpoint.STATE}", Path(folder) / checkpoint.STATE)
-        return checkpoint.load(Path(folder), map_location=device)
 
 
 def load_method(state: TrainingState, device: torch.device) -> tuple[Config, Method]:

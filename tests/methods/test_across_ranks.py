@@ -15,7 +15,7 @@ from retdm.methods.bce import Bce
 from retdm.methods.retdm import Retdm
 
 SAMPLES, LABELS, WIDTH, SIDE = 40, 5, 6, 8
-ALL = frozenset({"bce", "metric", "reconstruction"})
+ALL = frozenset({"classification", "metric", "reconstruction"})
 
 
 def tiny_image_net():

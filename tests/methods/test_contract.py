@@ -126,13 +126,13 @@ def test_an_unknown_method_is_an_error(method, message):
 
 
 def test_a_stage_that_trains_an_unreached_part_is_an_error():
-    stages = {"1": {"train": ["image", "classifier", "label"], "losses": ["bce"]}}
+    stages = {"1": {"train": ["image", "classifier", "label"], "losses": ["classification"]}}
     with pytest.raises(ConfigError, match=r"stages\.1\.train has 'label', .* add metric or rec"):
         build_method(config(method="retdm", stages=stages), LABELS)
 
 
 def test_bce_passes_over_parts_it_does_not_have():
-    stages = {"1": {"train": ["image", "classifier", "label"], "losses": ["bce"]}}
+    stages = {"1": {"train": ["image", "classifier", "label"], "losses": ["classification"]}}
     assert set(build_method(config(method="bce", stages=stages), LABELS).parts) == {
         "image",
         "classifier",

@@ -12,7 +12,7 @@ from retdm.methods import StepContext
 from retdm.methods.retdm import Retdm
 
 LABELS, WIDTH, SAMPLES = 5, 6, 30
-ALL = frozenset({"bce", "metric", "reconstruction"})
+ALL = frozenset({"classification", "metric", "reconstruction"})
 
 
 class Pixels(nn.Module):
@@ -164,7 +164,7 @@ def test_padding_counts_for_nothing_but_itself():
 @pytest.mark.parametrize(
     "losses, names",
     [
-        ({"bce"}, {"bce", "total"}),
+        ({"classification"}, {"bce", "total"}),
         ({"reconstruction"}, {"reconstruction", "total"}),
         ({"metric"}, {"metric", "way1", "way2", "violations", "neighbours", "total"}),
     ],

@@ -18,17 +18,17 @@ def _method(*overrides):
 
 def test_the_papers_three_stages():
     one, two, three = plan_stages(*_method())
-    assert (set(one.train), one.losses) == ({"image", "classifier"}, {"bce"})
+    assert (set(one.train), one.losses) == ({"image", "classifier"}, {"classification"})
     assert set(two.train) == {"label", "reconstruction"}
     assert set(three.train) == {"image", "classifier", "label", "reconstruction"}
-    assert two.losses == three.losses == {"bce", "metric", "reconstruction"}
+    assert two.losses == three.losses == {"classification", "metric", "reconstruction"}
     assert not two.trains_classifier
 
 
 def test_bce_keeps_stages_1_and_3_with_its_own_loss():
     stages = plan_stages(*_method("method=bce"))
     assert [stage.name for stage in stages] == ["1", "3"]
-    assert all(stage.losses == {"bce"} for stage in stages)
+    assert all(stage.losses == {"classification"} for stage in stages)
 
 
 def test_nothing_to_train_is_an_error():

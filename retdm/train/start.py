@@ -1,0 +1,111 @@
+"""Starting from another run's checkpoint, so that methods share the stages they do alike.
+
+Every method whose classification loss is BCE trains the paper's stage 1 in the same way, to the
+bit: same weights at the start, same batches, same steps. One run can do it for all of them.
+"""
+
+import logging
+from dataclasses import asdict
+from typing import Any
+
+from retdm import comm
+from retdm.config import Config, parse
+from retdm.errors import CheckpointError
+from retdm.methods import build_method
+from retdm.storage import open_store
+from retdm.train import checkpoint
+from retdm.train.checkpoint import TrainingState
+from retdm.train.run import Run
+from retdm.train.stages import Stage, plan_stages
+
+log = logging.getLogger(__name__)
+
+
+def start_from(run: Run) -> None:
+    """Put the checkpoint `start_from` names into a fresh run: parts, optimizer and position.
+
+    Parts that the other method lacks keep their own fresh weights. The history is taken over too,
+    ranked below everything that this run will do, since those checkpoints are not its own.
+
+    Raises:
+        CheckpointError: If the other run did not do what this one would have done.
+    """
+    url, _, name = run.config.start_from.rstrip("/").rpartition("/")
+    state = checkpoint.load_checkpoint(open_store(url), name, run.session.device)
+    checkpoint.check_labels(
+        state.label_space,
+        run.train_data.label_space,
+        what="start_from's checkpoint",
+        data=run.config.data.url,
+    )
+    state.progress.data.check(run.progress.data)
+    _check_alike(run, state)
+    missing, unexpected = run.method.load_state_dict(state.model, strict=False)
+    taken = {name.split(".")[1] for name in state.model}
+    assert not unexpected, unexpected
+    assert not any(name.split(".")[1] in taken for name in missing), missing
+    run.progress, run.optimizer_state = state.progress, state.optimizer
+    run.history = [{**entry, "rank_score": -1.0} for entry in state.history]
+    if comm.rank() == 0:
+        log.info("starting from %s, after step %d", run.config.start_from, state.progress.step)
+
+
+def _check_alike(run: Run, state: TrainingState) -> None:
+    """Compare what decides the stages done so far."""
+    before = parse(Config, state.config, source=run.config.start_from)
+    method = build_method(before, len(state.labels), load_weights=False)
+    last = state.progress.stage
+    old = [asdict(stage) for stage in _until(plan_stages(before, method), last)]
+    new = [asdict(stage) for stage in _until(run.stages, last)]
+    differing = [
+        f"{key}: {there} there, {here} here"
+        for key, there, here in (
+            ("classification loss", method.classification, run.method.classification),
+            (f"stages up to {last}", old, new),
+            *_differences(before, run.config),
+        )
+        if there != here
+    ]
+    if differing:
+        raise CheckpointError(
+            f"start_from = {run.config.start_from!r}: that run trained otherwise "
+            f"({'; '.join(differing)}); give a checkpoint of a run with the same settings, or "
+            "leave start_from empty"
+        )
+    if _until(run.stages, last) == run.stages and state.progress.epoch >= run.stages[-1].epochs:
+        raise CheckpointError(
+            f"start_from = {run.config.start_from!r}: nothing is left to train after "
+            f"stage {last}; give a later stage some epochs, or an earlier checkpoint"
+        )
+
+
+def _until(stages: list[Stage], last: str) -> list[Stage]:
+    names = [stage.name for stage in stages]
+    return stages[: names.index(last) + 1] if last in names else []
+
+
+def _differences(before: Config, now: Config) -> list[tuple[str, Any, Any]]:
+    """Settings that shape a classification stage, with both values."""
+    old, new = before.model_dump(), now.model_dump()
+    return [
+        (f"{table}.{key}", old[table][key], new[table][key])
+        for table, keys in _SHAPING.items()
+        for key in keys
+    ]
+
+
+_SHAPING = {
+    "checkpoint": ("metric",),
+    "data": ("augment", "image_size", "resize", "train_split", "val_split"),
+    "loss": ("bce_reduction",),
+    "model": ("backbone", "dropout", "embedding", "weights"),
+    "optimizer": (
+        "clip_norm",
+        "drop_factor",
+        "min_lr",
+        "momentum",
+        "patience",
+        "weight_decay",
+    ),
+    "run": ("deterministic", "precision"),
+}
