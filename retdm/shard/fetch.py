@@ -1,39 +1,36 @@
-"""`python -m retdm.shard fetch`: the official archives of a spec, downloaded and unpacked.
-
-Archives lie in `.fetch/` of the folder while they are needed; an archive that is unpacked leaves
-a record there with its digest and its files, and is not fetched again while they are in place.
-"""
+"""`python -m retdm.shard fetch`: the official archives of a spec, downloaded and unpacked."""
 
 import argparse
-import fcntl
-import hashlib
-import json
-import logging
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import math
 from pathlib import Path
-from typing import Any, TypeAlias
-from urllib.parse import unquote, urlsplit
+from typing import TypeAlias
 
-from retdm.console import ByteBar
 from retdm.errors import ConfigError, StorageError
-from retdm.shard.fetch_http import Patience, download, part_of
-from retdm.shard.fetch_zip import missing_bytes, unpack
-from retdm.shard.spec import ArchiveOptions, load_spec
+from retdm.shard.fetch_archive import fetch
+from retdm.shard.fetch_http import Patience
+from retdm.shard.fetch_options import WORK, archive_name
+from retdm.shard.spec import load_spec
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-_WORK = ".fetch"
-_CHUNK_BYTES = 1 << 20
-_GIB = 2**30
-_log = logging.getLogger(__name__)
 _EXAMPLES = """examples:
   python -m retdm.shard fetch shards/coco2014.toml --to ~/coco      20 GB, twice 14 GB in between
   python -m retdm.shard fetch shards/mirflickr25k.toml --to ~/mir   3 GB
   python -m retdm.shard build shards/mirflickr25k.toml --source ~/mir --out s3://photos/mir
 
 Run it again after any interruption: it goes on where it was. An archive that lies in DIR already
-(downloaded otherwise) is used and left there. Proxies: HTTP_PROXY, HTTPS_PROXY, NO_PROXY."""
+(downloaded otherwise) is used and left there. Files that are in DIR and that fetch did not write
+are never overwritten. Proxies: HTTP_PROXY, HTTPS_PROXY, NO_PROXY.
+
+the archives of a spec, one table for each:
+  [[fetch]]
+  url = "https://HOST/photos.zip"      a zip archive, by http or https; needed
+  bytes = 3_069_184_257                its size; needed
+  digest = "md5:a23d..."               "sha256:" and 64 hexadecimal digits, or "md5:" and 32;
+                                       left out: there is nothing to compare the archive with
+  members = "mirflickr/im*.jpg"        the files to unpack, by a pattern; left out: all
+  into = "annotations"                 the folder of DIR that they go to; left out: DIR itself
+  unpacked = 2_000_000                 their size, about, to check the free space; left out: as
+                                       the archive"""
 
 
 def add_parser(commands: Commands) -> None:
@@ -54,16 +51,26 @@ def add_parser(commands: Commands) -> None:
         "--keep",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help=f"keep the archives, in DIR/{_WORK}, when they are unpacked; default: no",
+        help=f"keep the archives, in DIR/{WORK}, when they are unpacked; default: no",
     )
     command.add_argument(
         "--patience",
-        type=float,
+        type=_seconds,
         default=Patience().give_up_s,
         metavar="S",
         help="seconds without a new byte after which to give up; default: %(default)s",
     )
     command.set_defaults(run=_run)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return value
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -73,16 +80,19 @@ def _run(given: argparse.Namespace) -> int:
             f"{given.spec}: names no archive ([[fetch]]), so there is nothing to download; its "
             "first lines say what --source must hold"
         )
-    folder = given.to or Path(spec.name)
+    folder = given.to or _own_folder(spec.name, given.spec)
     patience = Patience(give_up_s=given.patience)
-    for archive, found in fetch(spec.fetch, folder, keep=given.keep, patience=patience):
+    for archive, found in fetch(
+        spec.fetch, folder, spec=given.spec, keep=given.keep, patience=patience
+    ):
         checked = (
             f"as the spec says ({archive.digest.partition(':')[0]})"
             if archive.digest
             else "nothing to compare it with, the spec has no digest"
         )
         print(
-            f"{_name(archive)}: {len(found['files'])} files; sha256 {found['sha256']}, {checked}"
+            f"{archive_name(archive.url)}: {len(found['files'])} files; "
+            f"sha256 {found['sha256']}, {checked}"
         )
     print(
         f"{folder} is ready: python -m retdm.shard build {given.spec} --source {folder} --out URL"
@@ -90,161 +100,21 @@ def _run(given: argparse.Namespace) -> int:
     return 0
 
 
-def fetch(
-    archives: Sequence[ArchiveOptions], folder: Path, *, keep: bool, patience: Patience
-) -> Iterator[tuple[ArchiveOptions, dict[str, Any]]]:
-    """Bring the files of all archives to `folder`, one archive after the other.
-
-    Args:
-        archives: From the spec.
-        folder: Made if need be.
-        keep: Whether archives stay in `folder/.fetch` when they are unpacked.
-        patience: With a server that does not answer.
-
-    Yields:
-        Each archive when its files are there, and its record: "sha256" of the archive, and
-        "files", bytes by name.
+def _own_folder(name: str, spec: str) -> Path:
+    """The folder of the spec's name, if there is none yet, or an empty one, or one of fetch.
 
     Raises:
-        StorageError: If an archive cannot be fetched, is not the one that the spec means or not
-            sound, or the disk has too little room, which is checked before anything is fetched.
+        ConfigError: If the name cannot be a folder's.
+        StorageError: If the folder holds something else.
     """
-    with _locked(folder):
-        there = [_record(archive, folder) for archive in archives]
-        missing = [a for a, record in zip(archives, there, strict=True) if record is None]
-        _check_room(missing, folder, keep=keep)
-        for archive, record in zip(archives, there, strict=True):
-            yield archive, record or _bring(archive, folder, keep=keep, patience=patience)
-
-
-def _name(archive: ArchiveOptions) -> str:
-    return unquote(urlsplit(archive.url).path.rpartition("/")[2])
-
-
-def _bring(
-    archive: ArchiveOptions, folder: Path, *, keep: bool, patience: Patience
-) -> dict[str, Any]:
-    """Download, check, unpack, note it down, and remove the archive."""
-    path, digest = _obtain(archive, folder, patience)
-    files = unpack(path, folder / archive.into, members=archive.members)
-    record = {"archive": archive.model_dump(), "sha256": digest, "files": files}
-    note = _note(archive, folder)
-    beside = note.with_suffix(".part")
-    beside.write_text(json.dumps(record))
-    beside.replace(note)
-    if path.parent.name == _WORK and not keep:
-        path.unlink()
-    return record
-
-
-def _obtain(archive: ArchiveOptions, folder: Path, patience: Patience) -> tuple[Path, str]:
-    """The archive on disk, with the right bytes, and its SHA-256."""
-    given = folder / _name(archive)
-    if given.is_file():
-        wrong, digest = _check(given, archive)
-        if not wrong:
-            return given, digest
-        _log.warning("%s: %s, so it is not used", given, wrong)
-    path = folder / _WORK / _name(archive)
-    for attempt in range(2):
-        if not path.exists():
-            download(archive.url, path, size=archive.bytes, patience=patience)
-        wrong, digest = _check(path, archive)
-        if not wrong:
-            return path, digest
-        path.unlink()
-        if attempt == 0:
-            _log.warning("%s: %s; fetching it again", path, wrong)
-    raise StorageError(
-        f"{archive.url}: {wrong}, and so it was when fetched again; the file was replaced, or "
-        "something between alters it: try another network, or compare with the site of the data "
-        "set and correct the spec"
-    )
-
-
-def _check(path: Path, archive: ArchiveOptions) -> tuple[str, str]:
-    """What is wrong with the archive's bytes ("" if nothing is), and their SHA-256."""
-    if path.stat().st_size != archive.bytes:
-        return f"{path.stat().st_size} bytes, the spec says {archive.bytes}", ""
-    kind, _, wanted = archive.digest.partition(":")
-    sums = {name: hashlib.new(name) for name in {"sha256", kind or "sha256"}}
-    done = 0
-    with path.open("rb") as file, ByteBar(f"checking {path.name}", archive.bytes) as bar:
-        while chunk := file.read(_CHUNK_BYTES):
-            for each in sums.values():
-                each.update(chunk)
-            done += len(chunk)
-            bar.at(done)
-    digest = sums["sha256"].hexdigest()
-    if wanted and (found := sums[kind].hexdigest()) != wanted:
-        return f"{kind} is {found}, the spec says {wanted}", digest
-    return "", digest
-
-
-def _note(archive: ArchiveOptions, folder: Path) -> Path:
-    return folder / _WORK / f"{_name(archive)}.json"
-
-
-def _record(archive: ArchiveOptions, folder: Path) -> dict[str, Any] | None:
-    """What an earlier run noted, if it was of the same archive and its files are in place."""
-    try:
-        record: dict[str, Any] = json.loads(_note(archive, folder).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    if record["archive"] != archive.model_dump():
-        return None
-    root = folder / archive.into
-    for name, size in record["files"].items():
-        if not (root / name).is_file() or (root / name).stat().st_size != size:
-            _log.warning("%s is missing or damaged; getting %s again", root / name, _name(archive))
-            return None
-    return record
-
-
-def _check_room(missing: Sequence[ArchiveOptions], folder: Path, *, keep: bool) -> None:
-    """Compare what is still to come, at its largest moment, with the free disk space."""
-    needed = largest = 0
-    for archive in missing:
-        path, given = folder / _WORK / _name(archive), folder / _name(archive)
-        have = [p.stat().st_size for p in (path, part_of(path), given) if p.exists()]
-        needed += max(archive.bytes - max(have, default=0), 0) + _left_to_unpack(archive, folder)
-        largest = max(largest, needed)
-        if not keep and not given.exists():
-            needed -= archive.bytes
-    free = shutil.disk_usage(folder).free
-    if largest > free:
-        raise StorageError(
-            f"{folder}: {largest / _GIB:.1f} GiB are needed to download and unpack what is "
-            f"missing, {free / _GIB:.1f} GiB are free; make room or choose another folder with "
-            "--to"
+    folder = Path(name)
+    if name in (".", "..") or folder.name != name:
+        raise ConfigError(
+            f"{spec}: name is {name!r}, which cannot be a folder's; choose a folder with --to"
         )
-
-
-def _left_to_unpack(archive: ArchiveOptions, folder: Path) -> int:
-    path = folder / _WORK / _name(archive)
-    if path.exists():
-        # If it is damaged, that is found and mended later.
-        with suppress(StorageError):
-            return missing_bytes(path, folder / archive.into, members=archive.members)
-    return archive.unpacked or archive.bytes
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second fetch out of the folder; the lock of a killed one is gone with it."""
-    try:
-        (folder / _WORK).mkdir(parents=True, exist_ok=True)
-        with (folder / _WORK / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StorageError(
-                    f"{folder}: another fetch is at work here; wait for it, or choose another "
-                    "folder with --to"
-                ) from None
-            yield
-    except OSError as error:
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / WORK).is_dir():
         raise StorageError(
-            f"{error.filename or folder}: {error.strerror or error}; check permissions and free "
-            "space"
-        ) from error
+            f"{folder}: this folder is there already, and fetch did not make it; choose another "
+            f"with --to, or say --to {folder} to unpack beside what is in it"
+        )
+    return folder

@@ -15,14 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError, SSLError
 
 from retdm.console import ByteBar
 from retdm.errors import StorageError, TransientStorageError
+from retdm.shard.fetch_connection import connections
 
 _CHUNK_BYTES = 1 << 18
 _LONGEST_PAUSE_S = 30.0
@@ -67,7 +66,10 @@ def download(url: str, to: Path, *, size: int, patience: Patience) -> None:
     part = part_of(to)
     waiting = _Waiting(url, size, patience)
     refused = False
-    with ByteBar(to.name, size, done=_bytes_of(part)) as bar, _connections(url, patience) as pool:
+    with (
+        ByteBar(to.name, size, done=_bytes_of(part)) as bar,
+        connections(url, stall_s=patience.stall_s) as pool,
+    ):
         while (have := _bytes_of(part)) != size:
             if have > size:
                 part.unlink()
@@ -138,6 +140,11 @@ def _request(
             headers["If-Range"] = _tag(part).read_text()
     try:
         answer = pool.request("GET", url, headers=headers, preload_content=False)
+    except ValueError as error:
+        raise StorageError(
+            f"{url}: the server points to something that is no address ({error}); look the file "
+            "up on the site of the data set, and correct the address in the spec"
+        ) from None
     except HTTPError as error:
         raise _explained(error, url) from None
     try:
@@ -223,25 +230,6 @@ def _explained(error: HTTPError, url: str) -> _PassingError | StorageError:
     if isinstance(reason, ReadTimeoutError):
         return _PassingError("nothing arrived any more")
     return _PassingError(f"the connection failed ({type(reason).__name__})")
-
-
-def _connections(url: str, patience: Patience) -> urllib3.PoolManager:
-    """Connections to the server, or to the proxy that the usual variables name."""
-    timeout = urllib3.Timeout(connect=patience.stall_s, read=patience.stall_s)
-    # Requests are repeated here, where they can continue; urllib3 would start them over.
-    retries = urllib3.Retry(
-        total=10, connect=0, read=0, other=0, status=0, respect_retry_after_header=False
-    )
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy is None or proxy_bypass(parts.hostname or ""):
-        return urllib3.PoolManager(timeout=timeout, retries=retries)
-    user = urlsplit(proxy).username
-    secret = urlsplit(proxy).password or ""
-    headers = urllib3.make_headers(
-        proxy_basic_auth=f"{unquote(user)}:{unquote(secret)}" if user else None
-    )
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, timeout=timeout, retries=retries)
 
 
 def _bytes_of(path: Path) -> int:

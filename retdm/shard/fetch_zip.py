@@ -2,49 +2,55 @@
 
 Names that would leave the folder, links and encrypted files are refused before anything is
 written. A file appears under its name when it is whole and its CRC is right; one that is there
-already, with that size and CRC, is not written again.
+already, with that size and CRC, is not written again; one that is there with other bytes is only
+replaced if it came from an archive before.
 """
 
+import os
 import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from retdm.console import ByteBar
 from retdm.errors import StorageError
+from retdm.shard.fetch_options import WORK
 
 _CHUNK_BYTES = 1 << 20
 
 
-def unpack(archive: Path, into: Path, *, members: str) -> dict[str, int]:
+def unpack(archive: Path, into: Path, *, members: str, own: Collection[Path]) -> dict[str, int]:
     """Write the members that match a pattern to the folder `into`.
 
     Args:
         archive: A zip file.
         into: Made if need be.
         members: Pattern of whole names, as "train2014/*.jpg".
+        own: Files that may be replaced.
 
     Returns:
         Name and bytes of each file, relative to `into`.
 
     Raises:
-        StorageError: If the archive is damaged or not to be trusted, or the disk is full.
+        StorageError: If the archive is damaged or not to be trusted, the disk is full, or a file
+            is in the way.
     """
     with _explained(archive, into), zipfile.ZipFile(archive) as opened:
         chosen = _chosen(opened, archive, members)
         into.mkdir(parents=True, exist_ok=True)
         _check_room(_missing(chosen, into), into)
-        done = 0
         total = sum(info.file_size for info in chosen)
         with ByteBar(f"unpacking {archive.name}", total) as bar:
-            for info in chosen:
-                target = into / info.filename
-                if not _is_there(target, info):
-                    _write(opened, info, target)
+            missing = [info for info in chosen if not _is_there(into / info.filename, info)]
+            _check_way([into / info.filename for info in missing], into, archive, own)
+            done = total - sum(info.file_size for info in missing)
+            bar.at(done)
+            for info in missing:
+                _write(opened, info, into / info.filename)
                 done += info.file_size
                 bar.at(done)
     return {info.filename: info.file_size for info in chosen}
@@ -102,6 +108,8 @@ def _fault(info: zipfile.ZipInfo) -> str:
     path = PurePosixPath(info.filename)
     if path.is_absolute() or ".." in path.parts or "\\" in info.filename:
         return "leaves the folder"
+    if path.parts[:1] == (WORK,):
+        return f"is in {WORK}, where fetch keeps its own files"
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
         return "is a link or a device"
     return "is encrypted" if info.flag_bits & 1 else ""
@@ -119,6 +127,26 @@ def _check_room(needed: int, into: Path) -> None:
             f"{into}: unpacking takes {needed} bytes, {free} are free; make room or choose "
             "another folder with --to"
         )
+
+
+def _check_way(targets: list[Path], into: Path, archive: Path, own: Collection[Path]) -> None:
+    """See that no file but those of `own` would be lost."""
+    blocked = [way for path in targets if path not in own and (way := _in_the_way(path, into))]
+    if blocked:
+        more = f", and so are {len(blocked) - 1} more" if len(blocked) > 1 else ""
+        raise StorageError(
+            f"{blocked[0]}: is there already, differs from the one in the archive, and was not "
+            f"written by fetch{more}; nothing was unpacked. Move them away, or choose another "
+            f"folder with --to and put the archive, {archive}, into that one"
+        )
+
+
+def _in_the_way(target: Path, into: Path) -> Path | None:
+    """What lies where a file or a folder above it is to be."""
+    if os.path.lexists(target):
+        return target
+    above = target.parents[: len(target.relative_to(into).parts) - 1]
+    return next((path for path in above if os.path.lexists(path) and not path.is_dir()), None)
 
 
 def _has_size(target: Path, info: zipfile.ZipInfo) -> bool:

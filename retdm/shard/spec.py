@@ -9,6 +9,7 @@ from pydantic import Field
 from retdm.config import Settings, apply_overrides, parse, read_toml
 from retdm.datasets.registry import parse_options
 from retdm.datasets.splits import SplitOptions
+from retdm.shard.fetch_options import ArchiveOptions
 
 Check = Literal["structure", "decode"]
 
@@ -29,21 +30,6 @@ class TarOptions(Settings):
 
     bytes: int = Field(default=64 * 2**20, ge=1, description="Size of a tar; at least one photo")
     samples: int = Field(default=10_000, ge=1, description="Most photos in a tar")
-
-
-class ArchiveOptions(Settings):
-    """One official archive of the source, for `python -m retdm.shard fetch` (`[[fetch]]`)."""
-
-    url: str = Field(pattern=r"^https?://[^/]+/.+", description="Of a zip archive")
-    bytes: int = Field(ge=1, description="Its size")
-    digest: str = Field(
-        default="",
-        pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|)$",
-        description='"sha256:HEX" or "md5:HEX"; empty: none was published',
-    )
-    members: str = Field(default="*", min_length=1, description="Files to unpack, as a pattern")
-    into: str = Field(default="", description="Folder of the source that they go to")
-    unpacked: int = Field(default=0, ge=0, description="Their size, about; 0: as the archive")
 
 
 class ShardSpec(Settings):

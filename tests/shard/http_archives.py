@@ -56,7 +56,9 @@ class _Handler(BaseHTTPRequestHandler):
         fault = server.faults.popleft() if server.faults else ("none",)
         if fault[0] == "status":
             return self._answer(fault[1], fault[2], b"")
-        name = self.path.rpartition("/")[2]
+        name = self.path.removeprefix("/")
+        if name.startswith("http"):  # we are the proxy
+            name = self.path.rpartition("/")[2]
         if name not in server.files:
             return self._answer(404, {}, b"")
         body = server.files[name]

@@ -20,11 +20,13 @@ from typing import Any
 import pytest
 
 from retdm.datasets.registry import read_dataset
-from retdm.errors import ConfigError, StorageError, TransientStorageError
+from retdm.errors import StorageError, TransientStorageError
 from retdm.shard import fetch_http
-from retdm.shard.fetch import fetch
+from retdm.shard.fetch_archive import fetch
 from retdm.shard.fetch_http import Patience, download
-from retdm.shard.spec import ArchiveOptions, load_spec
+from retdm.shard.fetch_options import ArchiveOptions
+from retdm.shard.fetch_place import Place
+from retdm.shard.spec import load_spec
 from tests.shard.http_archives import Archives
 
 QUICK = Patience(give_up_s=0.3, stall_s=0.2)
@@ -78,7 +80,7 @@ def archive(server: Archives) -> Callable[..., ArchiveOptions]:
 
 
 def fetched(folder: Path, *archives: ArchiveOptions, keep: bool = False) -> list[dict[str, Any]]:
-    return [r for _, r in fetch(archives, folder, keep=keep, patience=QUICK)]
+    return [r for _, r in fetch(archives, folder, spec="s.toml", keep=keep, patience=QUICK)]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -194,6 +196,23 @@ def test_a_proxy_is_used(server, content, tmp_path, monkeypatch):
         download(url, tmp_path / "y.zip", size=SIZE, patience=QUICK)
 
 
+@pytest.mark.parametrize("proxy", ["http://user:secret@[::1", "socks9://host:1", "http://h:x"])
+def test_a_proxy_that_is_no_address(tmp_path, monkeypatch, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(
+        StorageError, match=r"^HTTP_PROXY is not the address of a proxy; write"
+    ) as e:
+        download("http://photos.invalid/x.zip", tmp_path / "x.zip", size=1, patience=QUICK)
+    assert "secret" not in str(e.value)
+
+
+@pytest.mark.parametrize("there", ["http://[::1/x.zip", "//[/x", "http://h:99999/x"])
+def test_a_server_that_points_nowhere(server, content, tmp_path, there):
+    server.faults.append(("status", 302, {"Location": there}))
+    with pytest.raises(StorageError, match=r"x\.zip: the server points to something that is no"):
+        download(f"{server.url}/x.zip", tmp_path / "x.zip", size=SIZE, patience=QUICK)
+
+
 def test_an_unknown_certificate_is_refused(tmp_path):
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl to make a certificate")
@@ -238,7 +257,7 @@ def test_archives_become_files(server, archive, tmp_path):
 def test_a_file_that_was_lost_is_brought_back(archive, server, tmp_path):
     entry = archive()
     fetched(tmp_path, entry, keep=True)
-    assert (tmp_path / ".fetch/a.zip").exists()
+    assert Place(tmp_path, entry).path.exists()
     (tmp_path / "photos/3.jpg").unlink()
     (tmp_path / "photos/4.jpg").write_bytes(b"other")
     fetched(tmp_path, entry)
@@ -272,16 +291,136 @@ def test_wrong_bytes_are_fetched_again_once(server, archive, tmp_path):
     assert server.starts == [0, 0]
 
 
-def test_wrong_bytes_for_good(server, archive, tmp_path):
-    entry = archive(digest="md5:" + "0" * 32)
+def test_wrong_bytes_for_good_are_not_fetched_for_ever(server, archive, tmp_path):
+    body = zipped(PHOTOS)
+    found = hashlib.md5(body).hexdigest()
+    entry = archive(body, digest="md5:" + "0" * 32)
+    kept = Place(tmp_path, entry).wrong
+    told = rf"a\.zip: md5 is {found}, the spec says 0{{32}} \(fetch\.0\.digest in s\.toml\), "
+    todo = (
+        rf"is kept as {kept}\. If the site of the data set gives the digest found, correct the "
+        "spec and run the same command again, which uses that file; if not, correct the address, "
+        "or remove that file to fetch it anew"
+    )
     with pytest.raises(
-        StorageError,
-        match=r"a\.zip: md5 is [0-9a-f]{32}, the spec says 0{32}, and so it was when fetched",
+        StorageError, match=f"{told}and so it was when fetched once more; .*{todo}"
     ):
         fetched(tmp_path, entry)
     assert len(server.seen) == 2
+    with pytest.raises(StorageError, match=f"{told}as an earlier run found; .*{todo}"):
+        fetched(tmp_path, entry)
+    assert len(server.seen) == 2
     assert contents(tmp_path) == {}
-    assert not list((tmp_path / ".fetch").glob("a.zip*"))
+    fetched(tmp_path, archive(body, digest=f"md5:{found.upper()}"))
+    assert len(server.seen) == 2
+    assert contents(tmp_path) == PHOTOS
+    assert not kept.exists()
+
+
+def test_a_wrong_archive_that_was_removed_is_fetched_anew(server, archive, tmp_path):
+    entry = archive()
+    Place(tmp_path, entry).path.parent.mkdir(parents=True)
+    Place(tmp_path, entry).wrong.write_bytes(b"other")
+    with pytest.raises(StorageError, match=r"5 bytes, the spec says \d+ \(fetch\.0\.digest"):
+        fetched(tmp_path, entry)
+    Place(tmp_path, entry).wrong.unlink()
+    fetched(tmp_path, entry)
+    assert contents(tmp_path) == PHOTOS
+
+
+def test_bytes_that_are_wrong_in_two_ways(server, archive, tmp_path):
+    entry = archive()
+    server.faults += [("flip", 5000), ("flip", 6000)]
+    with pytest.raises(
+        StorageError,
+        match=r"sha256 is .* in s\.toml\), and it was different again when fetched before: .*try "
+        "another network",
+    ):
+        fetched(tmp_path, entry)
+    fetched(tmp_path, entry)
+    assert contents(tmp_path) == PHOTOS
+
+
+def test_archives_of_one_name_do_not_meet(server, archive, tmp_path):
+    one = archive(zipped({"one.jpg": bytes(9000)}))
+    two = archive(zipped({"two.jpg": bytes(9001)}), "b/a.zip")
+    server.faults += [("none",), ("cut", 4000), ("status", 403, {})]
+    with pytest.raises(StorageError, match=r"b/a\.zip: the server answered 403"):
+        fetched(tmp_path, one, two)
+    for _ in range(2):
+        fetched(tmp_path, two, one)
+    assert contents(tmp_path) == {"one.jpg": bytes(9000), "two.jpg": bytes(9001)}
+    assert server.starts == [0, 0, 4000, 4000]
+
+
+def test_an_archive_that_is_named_twice_is_fetched_once(server, archive, tmp_path):
+    body = zipped({"a.jpg": b"1", "b.txt": b"2"})
+    entries = [archive(body, members="*.jpg"), archive(body, members="*.txt", into="lists")]
+    for _ in range(2):
+        fetched(tmp_path, *entries)
+    assert contents(tmp_path) == {"a.jpg": b"1"}
+    assert (tmp_path / "lists/b.txt").read_bytes() == b"2"
+    assert len(server.seen) == 1
+    assert not list(tmp_path.rglob("*.zip"))
+
+
+@pytest.mark.parametrize(
+    "name, way",
+    [
+        ("photos/3.jpg", "photos/3.jpg"),
+        ("photos/3.jpg/mine/x.jpg", "photos/3.jpg"),
+        ("photos", "photos"),
+    ],
+)
+def test_files_of_others_are_not_overwritten(server, archive, tmp_path, name, way):
+    entry = archive()
+    mine = tmp_path / name
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_bytes(b"mine")
+    for _ in range(2):
+        with pytest.raises(
+            StorageError,
+            match=rf"{tmp_path / way}: is there already, differs from the one in the archive, and "
+            r"was not written by fetch.*; nothing was unpacked\. Move them away, or choose "
+            rf"another folder with --to and put the archive, {Place(tmp_path, entry).path}, into",
+        ):
+            fetched(tmp_path, entry)
+    assert mine.read_bytes() == b"mine"
+    assert len(server.seen) == 1
+    assert [p for p in tmp_path.rglob("*.jpg") if p.is_file()] == [mine] * (mine.suffix == ".jpg")
+    mine.rename(tmp_path / "mine")
+    if way == "photos/3.jpg" != name:
+        shutil.rmtree(tmp_path / way)
+    fetched(tmp_path, entry)
+    assert {name: (tmp_path / name).read_bytes() for name in PHOTOS} == PHOTOS
+
+
+def test_it_is_said_how_many_files_are_in_the_way(archive, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in (2, 3, 5):
+        (tmp_path / f"photos/{number}.jpg").write_bytes(b"mine")
+    (tmp_path / "photos/4.jpg").write_bytes(PHOTOS["photos/4.jpg"])
+    with pytest.raises(
+        StorageError, match=r"photos/2\.jpg: .*by fetch, and so are 2 more; nothin"
+    ):
+        fetched(tmp_path, archive())
+
+
+def test_a_new_version_replaces_what_the_old_one_brought(server, archive, tmp_path):
+    fetched(tmp_path, archive())
+    newer = {**PHOTOS, "photos/3.jpg": b"newer"}
+    fetched(tmp_path, archive(zipped(newer)))
+    assert contents(tmp_path) == newer
+
+
+def test_a_damaged_record_is_none(server, archive, tmp_path):
+    entry = archive()
+    fetched(tmp_path, entry)
+    for damaged in ("", "{", "[]", "{}", '{"archive": 1, "files": [], "sha256": ""}'):
+        (note,) = tmp_path.glob(".fetch/*/*.json")
+        note.write_text(damaged)
+        fetched(tmp_path, entry)
+    assert len(server.seen) == 6
 
 
 def test_too_little_room_is_said_before_anything_is_fetched(server, archive, tmp_path):
@@ -307,6 +446,7 @@ def test_too_little_room_for_what_an_archive_declares(archive, tmp_path):
         ("/tmp/out.jpg", {}, "leaves the folder"),
         ("a/../../out.jpg", {}, "leaves the folder"),
         ("..\\out.jpg", {}, "leaves the folder"),
+        (".fetch/out.jpg", {}, r"is in \.fetch, where fetch keeps its own files"),
         ("link.jpg", {"external_attr": (stat.S_IFLNK | 0o777) << 16}, "is a link or a device"),
     ],
 )
@@ -351,7 +491,7 @@ def test_a_damaged_member(archive, tmp_path):
 
 def test_no_second_fetch_in_one_folder(server, archive, tmp_path):
     entry = archive()
-    running = fetch([entry], tmp_path, keep=False, patience=QUICK)
+    running = fetch([entry], tmp_path, spec="s.toml", keep=False, patience=QUICK)
     next(running)
     with pytest.raises(StorageError, match="another fetch is at work here; wait for it"):
         fetched(tmp_path, entry)
@@ -420,7 +560,7 @@ def test_killed_and_run_again(spec, server, tmp_path):
     """SIGKILL, twice; what was there is not fetched again."""
     command = [sys.executable, "-m", "retdm.shard", "fetch", spec, "--to", tmp_path / "to"]
     server.delay_s = 0.02
-    part = tmp_path / "to/.fetch/photos.zip.part"
+    part = Place(tmp_path / "to", load_spec(spec)[0].fetch[0]).path.with_suffix(".zip.part")
     for least in (100_000, 300_000):
         running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while not part.exists() or part.stat().st_size < least:
@@ -441,11 +581,46 @@ def test_killed_and_run_again(spec, server, tmp_path):
     with zipfile.ZipFile(io.BytesIO(photos)) as opened:
         for path in (tmp_path / "to/mirflickr").glob("*.jpg"):
             assert path.read_bytes() == opened.read(f"mirflickr/{path.name}")
-    assert sorted(os.listdir(tmp_path / "to/.fetch")) == [
-        "lists.zip.json",
-        "lock",
-        "photos.zip.json",
-    ]
+    left = [path.suffix for path in (tmp_path / "to/.fetch").rglob("*") if path.is_file()]
+    assert sorted(left) == ["", ".json", ".json"]
+
+
+def test_a_folder_of_the_same_name_is_not_taken_for_the_source(cli, spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny/mine.txt").write_text("mine")
+    status, _, err = cli("fetch", spec)
+    assert (status, err) == (
+        2,
+        "error: tiny: this folder is there already, and fetch did not make it; choose another "
+        "with --to, or say --to tiny to unpack beside what is in it\n",
+    )
+    assert os.listdir(tmp_path / "tiny") == ["mine.txt"]
+    assert cli("fetch", spec, "--to", "tiny")[0] == 0
+    assert cli("fetch", spec)[0] == 0
+    assert (tmp_path / "tiny/mine.txt").read_text() == "mine"
+
+
+def test_a_name_that_is_no_folder(cli, spec):
+    spec.write_text(spec.read_text().replace('"tiny"', '"../tiny"'))
+    status, _, err = cli("fetch", spec)
+    assert status == 2
+    assert "spec.toml: name is '../tiny', which cannot be a folder's; choose a folder with" in err
+
+
+@pytest.mark.parametrize("patience", ["soon", "nan", "-1", "inf"])
+def test_patience_that_is_no_time(cli, spec, capsys, patience):
+    with pytest.raises(SystemExit) as caught:
+        cli("fetch", spec, f"--patience={patience}")
+    assert caught.value.code == 2
+    assert f"'{patience}' is not a number of seconds, 0 or more" in capsys.readouterr().err
+
+
+def test_the_help_names_every_field(cli, capsys):
+    with pytest.raises(SystemExit):
+        cli("fetch", "--help")
+    shown = capsys.readouterr().out
+    assert all(f"\n  {name} = " in shown for name in ArchiveOptions.model_fields)
 
 
 def test_a_spec_without_archives(cli, tmp_path):
@@ -453,24 +628,6 @@ def test_a_spec_without_archives(cli, tmp_path):
     status, _, err = cli("fetch", tmp_path / "own.toml")
     assert (status, err.count("\n")) == (2, 1)
     assert "own.toml: names no archive ([[fetch]]), so there is nothing to download" in err
-
-
-@pytest.mark.parametrize(
-    "line, told",
-    [
-        ('url = "ftp://x/y.zip"', "fetch.0.url is 'ftp://x/y.zip': "),
-        ('digest = "sha1:00"', "fetch.0.digest is 'sha1:00': "),
-        ("bytes = 0", "fetch.0.bytes is 0: "),
-    ],
-)
-def test_a_wrong_entry(tmp_path, line, told):
-    fields = {"url": '"http://x/y.zip"', "bytes": "1"}
-    name, _, value = line.partition(" = ")
-    lines = "\n".join(f"{k} = {v}" for k, v in {**fields, name: value}.items())
-    (tmp_path / "s.toml").write_text(f'name = "s"\nreader = "table"\n[[fetch]]\n{lines}\n')
-    with pytest.raises(ConfigError) as caught:
-        load_spec(tmp_path / "s.toml")
-    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["coco2014", "mirflickr25k"])
