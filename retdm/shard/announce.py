@@ -22,7 +22,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from retdm.errors import ConfigError, NotFoundError, ShardError, StorageError
+from retdm.errors import (
+    ConfigError,
+    NotFoundError,
+    ShardError,
+    StorageError,
+    TransientStorageError,
+)
 from retdm.shard.claimant import Claim, name_of, read_claim, refusal, sealed, started, who
 from retdm.shard.unfinished import FOLDER
 from retdm.storage import Store
@@ -32,6 +38,9 @@ ANNOUNCED = f"{FOLDER}claim-"
 """Begins the names of announcements."""
 _HEARTBEAT_S = 10.0
 _DEAD_AFTER = 3
+_LAST_S = 2.0
+"""How long a build that failed waits for its claim to go: where the storage is lost, it cannot.
+Then it stays like that of a killed build."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,20 +56,19 @@ def announce(store: Store, mine: dict[str, Any]) -> Iterator[Claim]:
     _refuse_if_claimed(store, held)
     ended = threading.Event()
     heart = threading.Thread(target=_beat, args=(held, mine, ended), daemon=True)
+    last = threading.Thread(target=_withdraw, args=(held, heart), daemon=True)
+    most_s: float | None = _LAST_S
     try:
         store.write(held.name, sealed(mine | {"holds": False}))
         _refuse_if_claimed(store, held)
         store.write(held.name, sealed(mine))
         heart.start()
         yield held
+        most_s = None
     finally:
         ended.set()
-        if heart.ident:
-            heart.join()
-        try:
-            store.delete(held.name)
-        except StorageError as error:  # what went wrong before matters more
-            _log.warning("%s; the claim on the place was not removed", error)
+        last.start()
+        last.join(most_s)
 
 
 def _beat(held: Claim, mine: dict[str, Any], ended: threading.Event) -> None:
@@ -72,8 +80,20 @@ def _beat(held: Claim, mine: dict[str, Any], ended: threading.Event) -> None:
             if held.store.size(held.name) is None:
                 return
             held.store.write(held.name, sealed(mine | {"beat": beat}))
+        except TransientStorageError as error:  # the work itself meets the same, and reports it
+            _log.debug("%s; the claim on the place was not renewed", error)
         except StorageError as error:
             _log.warning("%s; the claim on the place was not renewed", error)
+
+
+def _withdraw(held: Claim, heart: threading.Thread) -> None:
+    """Remove the claim, once it is not renewed any more."""
+    if heart.ident:
+        heart.join()
+    try:
+        held.store.delete(held.name)
+    except StorageError as error:  # what went wrong before matters more
+        _log.warning("%s; the claim on the place was not removed", error)
 
 
 def _refuse_if_claimed(store: Store, mine: Claim) -> None:

@@ -31,6 +31,7 @@ from retdm.shard.unfinished import (
     PackedShard,
     delete_all,
     is_record,
+    on_behalf_of,
 )
 from retdm.storage import Store, open_store
 
@@ -78,7 +79,7 @@ def build(
     if any(f"{record.split}/" == FOLDER for record in dataset.records):
         raise DatasetError(f'split "{FOLDER[:-1]}" has a name that builds need; rename it')
     jobs = lay_out(assign_splits(dataset.records, spec.split), spec, labels)
-    with claim(store) as held:
+    with claim(store) as held, _can_go_on(store):
         names = files(store)
         manifest = _published(store, names, spec, jobs)
         if manifest is None:
@@ -92,14 +93,26 @@ def build(
                 delete_all(store, (name for name in files(store) if name != BEGUN))
                 store.delete(BEGUN)
                 raise
-            except (KeyboardInterrupt, StorageError):
-                _log.info("%s: finished tars are kept; run the same again to go on", store.url)
-                raise
-            manifest = _publish(held, spec, labels, jobs, packed)
+            with on_behalf_of(store, MANIFEST):
+                manifest = _publish(held, spec, labels, jobs, packed)
         delete_all(store, filter(is_record, files(store)))
         store.delete(BEGUN)
         store.delete(DONE)
     return manifest
+
+
+@contextlib.contextmanager
+def _can_go_on(store: Store) -> Iterator[None]:
+    """Say of an end in the middle that the work is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _log.info("%s: finished tars are kept; run the same again to go on", store.url)
+        raise
+    except StorageError as error:
+        raise type(error)(
+            f"{error}; then run the same command again: finished tars are kept"
+        ) from error
 
 
 def _fingerprint(spec: ShardSpec, jobs: Sequence[ShardJob]) -> str:

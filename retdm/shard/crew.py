@@ -10,13 +10,14 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from retdm.data.processes import begin, forkserver, storage_settings
-from retdm.errors import RetdmError
+from retdm.errors import RetdmError, TransientStorageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,6 +25,8 @@ Work = Callable[[Item], Iterator[Result | None]]
 
 _POLL_S = 0.2
 _BYTES_WORTH_A_PROCESS = 32 << 20
+_SOON, _NOW = 1, 2
+"""Values of `_stop`: at the next step of an item, or at once."""
 _WAITING_EACH = 2
 """Items handed to each process, so that it need not wait for the next one."""
 
@@ -56,8 +59,8 @@ def work_through(
 ) -> Generator[Result | None, None, None]:
     """Yield None for each step of any item, and the result of each item as soon as it is there.
 
-    Closing the iterator, or Ctrl-C, ends the processes at their next step. They end with this
-    process however that ends.
+    Closing the iterator, or Ctrl-C, ends the processes at their next step; a storage that does not
+    answer ends them at once. They end with this process however that ends.
 
     Args:
         work: A function at the top of a module; with one worker it runs in this process.
@@ -94,13 +97,17 @@ def work_through(
             seen = now
             for future in done:
                 yield future.result()
+    except TransientStorageError:
+        # The others wait for the same storage, each as long as this one did.
+        stop.value = _NOW
+        raise
     except BrokenProcessPool as error:
         raise RetdmError(
             "a worker process was killed, perhaps because the memory was full; run it again, "
             "with fewer --workers"
         ) from error
     finally:
-        stop.value = 1
+        stop.value = stop.value or _SOON
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -133,6 +140,13 @@ def _enter(settings: dict[str, str], steps: Any, stop: Any) -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     begin(settings)
+    threading.Thread(target=_leave, daemon=True).start()
+
+
+def _leave() -> None:
+    while _stop.value != _NOW:
+        time.sleep(_POLL_S)
+    os._exit(1)
 
 
 def _run(work: Work[Item, Result], item: Item) -> Result:

@@ -17,7 +17,7 @@ from retdm.shard.layout import ShardJob
 from retdm.shard.photo import Photo, read_photo
 from retdm.shard.spec import Check, ResizeOptions
 from retdm.shard.tar import TarShard, description
-from retdm.shard.unfinished import PackedShard, Rows, write_record
+from retdm.shard.unfinished import PackedShard, Rows, on_behalf_of, write_record
 from retdm.storage import Store
 from retdm.storage.file import FileStore
 
@@ -58,7 +58,9 @@ def pack(task: PackTask) -> Iterator[PackedShard | BadPhotos | None]:
     bad: list[str] = []
     if task.write:
         try:
-            yield (yield from _write(task, photos))
+            with on_behalf_of(task.claim.store, task.job.name):
+                packed = yield from _write(task, photos)
+            yield packed
             return
         except DatasetError as error:
             bad.append(str(error))

@@ -6,12 +6,14 @@ off goes on from the records.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from retdm.data.manifest import ShardInfo
+from retdm.errors import TransientStorageError
 from retdm.shard.layout import ShardJob
 from retdm.storage import Store
 
@@ -95,6 +97,19 @@ def finished(
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         found = list(threads.map(look, recorded))
     return {packed.shard.name: packed for packed in found if packed}
+
+
+@contextmanager
+def on_behalf_of(store: Store, name: str) -> Iterator[None]:
+    """Where a file in `_build/` cannot be reached, report the file it was needed for."""
+    ours = f"{store.url}/{FOLDER}"
+    try:
+        yield
+    except TransientStorageError as error:
+        if not str(error).startswith(ours):
+            raise
+        what = str(error).removeprefix(ours).partition(": ")[2]
+        raise TransientStorageError(f"{store.url}/{name}: {what}") from error
 
 
 def delete_all(store: Store, names: Iterable[str]) -> None:

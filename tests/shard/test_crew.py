@@ -2,10 +2,11 @@
 
 import contextlib
 import os
+import time
 
 import pytest
 
-from retdm.errors import ShardError
+from retdm.errors import ShardError, TransientStorageError
 from retdm.shard.crew import useful_workers, work_through
 
 
@@ -23,6 +24,14 @@ def setting(name):
     yield os.environ.get(name, "unset")
 
 
+def reach(number):
+    """The storage is lost; the last to notice would wait for long."""
+    if number:
+        time.sleep(60)
+    yield None
+    raise TransientStorageError("s3://photos/x: cannot reach it")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_steps_and_results(workers):
     events = list(work_through(double, range(10), workers=workers))
@@ -34,6 +43,13 @@ def test_steps_and_results(workers):
 def test_an_error_arrives_as_it_is(workers):
     with pytest.raises(ShardError, match="number 13 is damaged; take another"):
         list(work_through(double, range(10, 20), workers=workers))
+
+
+def test_a_lost_storage_is_waited_for_once():
+    started = time.monotonic()
+    with pytest.raises(TransientStorageError, match="s3://photos/x: cannot reach it"):
+        list(work_through(reach, [0, 1], workers=2))
+    assert time.monotonic() - started < 30
 
 
 def test_items_are_taken_as_late_as_possible():

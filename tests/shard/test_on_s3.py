@@ -1,6 +1,7 @@
 """The same on a real S3 server: equal bytes, and its own ways to fail."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from retdm.data.manifest import MANIFEST
 from retdm.storage import open_store
+from retdm.storage.s3 import S3Store
 
 pytestmark = pytest.mark.cluster
 
@@ -72,6 +74,45 @@ def test_a_killed_build_goes_on(s3, cli, arguments, shards, tmp_path):
     assert {name: store.read(name) for name in store.names()} == {
         str(p.relative_to(shards)): p.read_bytes() for p in shards.rglob("*") if p.is_file()
     }
+
+
+@pytest.mark.parametrize(
+    "last, told",
+    [
+        ("_build/train-000001.json", "train/000002.tar"),  # before a tar: the claim is read
+        ("train/000001.tar", "train/000001.idx"),
+        ("train/000001.idx", "train/000001.tar"),  # before the record
+        ("_build/test-000000.json", "manifest.json"),
+    ],
+)
+def test_a_lost_storage_is_one_error_about_the_work(
+    s3, faults, cli, arguments, monkeypatch, last, told
+):
+    def write(self, name, content, real=S3Store.write):
+        real(self, name, content)
+        if name == last:
+            faults.refuse()
+
+    url = s3.url("set")
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Store, "write", write)
+        patch.setenv("RETDM_S3_PATIENCE_S", "3")
+        started = time.monotonic()
+        status, _, err = cli(*arguments, url, "--workers", "1")
+        assert time.monotonic() - started < 9  # twice the patience would be for the claim, too
+    assert status == 2
+    *others, error = err.strip().split("\n")
+    assert re.fullmatch(
+        rf"error: {url}/{told}: (cannot reach|lost the connection to) {faults.url} \(.*; tried "
+        r"\d+ times in 3\.\d s; RETDM_S3_PATIENCE_S is 3, .*\); check that the server runs, the "
+        r"network, and AWS_ENDPOINT_URL; then run the same command again: finished tars are kept",
+        error,
+    )
+    assert not [line for line in others if "_build/" in line]
+    faults.accept()
+    time.sleep(3)  # the claim goes; a program that ended would be known to be dead
+    assert cli(*arguments, url)[0] == 0
+    assert cli("verify", url)[0] == 0
 
 
 def test_a_damaged_object_is_named(s3, cli, arguments):
