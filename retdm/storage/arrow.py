@@ -1,16 +1,16 @@
 """The same URLs as Arrow file systems, which is what Ray wants for its own files."""
 
 import os
-
-import pyarrow.fs
+from typing import TYPE_CHECKING
 
 from retdm.storage.file import FileStore
-from retdm.storage.s3 import S3Store
-from retdm.storage.s3_client import endpoint
 from retdm.storage.urls import open_store
 
+if TYPE_CHECKING:
+    import pyarrow.fs
 
-def arrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
+
+def arrow_filesystem(url: str) -> "tuple[pyarrow.fs.FileSystem, str]":
     """The file system at `url` and the path on it, without a scheme; creates nothing.
 
     For `ray.train.RunConfig(storage_filesystem=..., storage_path=...)`. Arrow looks the
@@ -19,10 +19,13 @@ def arrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     Raises:
         StorageError: If the URL's scheme is not supported, or AWS_ENDPOINT_URL is not a URL.
     """
+    import pyarrow.fs
+
     store = open_store(url)
     if isinstance(store, FileStore):
         return pyarrow.fs.LocalFileSystem(), str(store.root)
-    assert isinstance(store, S3Store)
+    from retdm.storage.s3_client import endpoint  # see open_store
+
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region is None and endpoint():
         region = "us-east-1"  # or Arrow asks Amazon where the bucket is

@@ -7,7 +7,6 @@ from urllib.parse import unquote, urlsplit
 from retdm.errors import StorageError
 from retdm.storage.file import FileStore
 from retdm.storage.protocol import Store
-from retdm.storage.s3 import S3Store
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 
@@ -35,6 +34,9 @@ def open_store(url: str) -> Store:
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
         if not url.startswith("s3://") or not bucket:
             raise StorageError(f"{url}: no bucket in it; write it as s3://bucket/prefix")
+        # Not at the top: botocore takes 0.2 s to import, and most commands never speak to S3.
+        from retdm.storage.s3 import S3Store
+
         return S3Store(bucket, prefix.strip("/"))
     raise StorageError(
         f"{url}: scheme {scheme[1]!r} is not supported; use a folder, file:// or s3://bucket/prefix"

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,13 @@ def test_arrow_reads_what_the_store_wrote(tmp_path: Path) -> None:
     filesystem, path = arrow_filesystem(f"file://{tmp_path}/d")
     with filesystem.open_input_file(f"{path}/a") as file:
         assert file.read() == b"hello"
+
+
+@pytest.mark.parametrize("url, imported", [("folder", False), ("s3://bucket/x", True)])
+def test_the_client_of_s3_is_imported_where_it_is_used(url: str, imported: bool) -> None:
+    program = (
+        "import sys, retdm.storage, retdm.shard.__main__; "
+        f"retdm.storage.open_store({url!r}); print('botocore' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == f"{imported}\n", done.stderr
