@@ -5,7 +5,8 @@ neighbours. The distance is Hamming. Ties are massive (many sets differ in one l
 broken by a random order of all sets, drawn anew for each (seed, step) and equal on all ranks.
 
 Shapes: batch = anchors of this rank, sets = distinct label sets of the training table. Costs one
-batch x sets matrix product; nothing of size sets x sets is ever built.
+product of the batch's distinct label sets with those searched, and one pass over its result;
+nothing of size sets x sets is ever built.
 """
 
 import torch
@@ -17,7 +18,7 @@ from retdm.bank import keyed
 from retdm.bank.label_sets import LabelSets
 
 _TIES = 1
-_NEVER = 1 << 62
+_BLOCK = 64
 
 
 def nearest_label_sets(
@@ -43,28 +44,53 @@ def nearest_label_sets(
         Set numbers, nearest first, and which of them are real. There are min(k, sets) columns;
         where fewer other sets are present, the last ones are False in the mask.
     """
-    searched = _all(label_sets) if present is None else present.nonzero()[:, 0]
-    width = min(k, len(label_sets))
-    order = _order(anchors, label_sets, searched, keyed.key(seed, step, _TIES))
-    order = F.pad(order, (0, max(width - len(searched), 0)), value=_NEVER)
-    searched = F.pad(searched, (0, order.shape[1] - len(searched)))
-    values, columns = order.topk(width, dim=1, largest=False, sorted=True)
-    return searched[columns], values < _NEVER
+    own, row = torch.unique(anchors, return_inverse=True)
+    searched = _in_tie_order(label_sets, present, keyed.key(seed, step, _TIES))
+    order = _order(own, label_sets, searched)
+    values, columns = _smallest(order, min(k, len(label_sets)))
+    # The added place is what a masked column points to where no set is present at all.
+    return F.pad(searched, (0, 1))[columns][row], values.isfinite()[row]
 
 
-def _all(label_sets: LabelSets) -> Tensor:
-    return torch.arange(len(label_sets), device=label_sets.set_id.device)
+def _in_tie_order(label_sets: LabelSets, present: Tensor | None, base: int) -> Tensor:
+    """The sets that may be neighbours, shuffled: of equally near ones the earlier is preferred."""
+    every = torch.arange(len(label_sets), device=label_sets.set_id.device)
+    searched = every if present is None else every[present]
+    return searched[keyed.words(base, searched).argsort(stable=True)]
 
 
-def _order(anchors: Tensor, label_sets: LabelSets, searched: Tensor, base: int) -> Tensor:
-    """Integers that sort by distance, then by the tie rule; no two in a row are equal."""
-    # Counts above 256 have no exact bfloat16: an autocast region must not touch this product.
-    with torch.autocast(anchors.device.type, enabled=False):
-        rows, columns = label_sets.as_float[anchors], label_sets.as_float[searched]
-        common = rows @ columns.T
-        hamming = rows.sum(1)[:, None] + columns.sum(1) - 2 * common
-    place = torch.empty_like(searched)
-    shuffled = keyed.words(base, searched).argsort(stable=True)
-    place[shuffled] = torch.arange(len(searched), device=searched.device)
-    order = hamming.long() * len(searched) + place
-    return order.masked_fill(searched == anchors[:, None], _NEVER)
+def _order(own: Tensor, label_sets: LabelSets, searched: Tensor) -> Tensor:
+    """Numbers that sort each row by distance, then by column; infinite for a row's own set.
+
+    They are whole numbers, which float32 holds exactly up to 2^24 and float64 up to 2^53.
+    """
+    rows, columns = label_sets.as_float[own], label_sets.as_float[searched]
+    count, (sets, labels) = len(searched), label_sets.targets.shape
+    dtype = torch.float32 if 2 * (labels + 1) * count < 2**24 else torch.float64
+    # Sums above 256 have no exact bfloat16: an autocast region must not touch this product.
+    with torch.autocast(own.device.type, enabled=False):
+        common = (rows @ columns.T).to(dtype)
+    # Hamming distance |a| + |b| - 2 |a and b|, without |a|, which a row's order does not need.
+    size = columns.sum(1).to(dtype) * count
+    order = common.mul_(-2 * count).add_(size + torch.arange(count, device=own.device))
+    column = torch.full((sets,), -1, device=own.device)
+    column[searched] = torch.arange(count, device=own.device)
+    found = (column[own] >= 0).nonzero()[:, 0]
+    order[found, column[own[found]]] = float("inf")
+    return order
+
+
+def _smallest(order: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The `width` smallest values of each row and their columns; infinity fills what is missing.
+
+    The k smallest lie in the k blocks with the smallest minima, so only those are sorted: a
+    minimum runs at the speed of memory, a sort of whole rows would cost more than the product.
+    """
+    missing = -order.shape[1] % _BLOCK + _BLOCK * max(width - -(-order.shape[1] // _BLOCK), 0)
+    blocks = F.pad(order, (0, missing), value=float("inf"))
+    blocks = blocks.view(len(order), -1, _BLOCK)
+    chosen = blocks.amin(2).topk(width, dim=1, largest=False).indices
+    near = blocks.gather(1, chosen[:, :, None].expand(-1, -1, _BLOCK)).flatten(1)
+    values, at = near.topk(width, dim=1, largest=False, sorted=True)
+    columns = chosen.gather(1, at // _BLOCK) * _BLOCK + at % _BLOCK
+    return values, columns.where(values.isfinite(), 0)
