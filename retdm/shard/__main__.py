@@ -75,7 +75,8 @@ def _add_build(commands: Commands) -> None:
     make.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace a finished shard set; it is removed before the new one is packed",
+        help="replace a finished shard set, which is removed before the new one is packed, or "
+        "what an interrupted build of something else left",
     )
     _add_workers(make, "pack")
     make.add_argument(

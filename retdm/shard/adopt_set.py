@@ -20,6 +20,7 @@ from retdm.shard.adopt_splits import tars_of_splits
 from retdm.shard.claim import claim, is_claim
 from retdm.shard.crew import useful_workers, work_through
 from retdm.shard.fault import Fault
+from retdm.shard.place import refuse_file
 from retdm.shard.publish import describe, publish
 from retdm.shard.unfinished import PackedShard, delete_all
 from retdm.storage import Store, open_store
@@ -77,6 +78,7 @@ def adopt(
         LabelSpace(tuple(names))  # says now what is wrong with them
     elif rules.form == "multi-hot":
         raise ConfigError("a multi-hot row does not name its labels; name them with --names")
+    refuse_file(store, given=url)
     with claim(store):
         there = {name for name in store.names() if not is_claim(name)}
         old = _old_files(store, there, overwrite=overwrite)

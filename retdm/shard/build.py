@@ -15,13 +15,13 @@ from retdm.config import Settings
 from retdm.console import progress
 from retdm.data.manifest import MANIFEST, Manifest, load_manifest
 from retdm.datasets import assign_splits, read_dataset
-from retdm.errors import ConfigError, DatasetError, StorageError
+from retdm.errors import ConfigError, DatasetError, ShardError, StorageError
 from retdm.shard.afar import pack_on_ray
 from retdm.shard.announce import rivals
 from retdm.shard.claim import claim
 from retdm.shard.claimant import Claim
 from retdm.shard.crew import useful_workers, work_through
-from retdm.shard.destination import BEGUN, DONE, check_destination, files, take_over
+from retdm.shard.destination import BEGUN, DONE, begin, check_destination, files, take_over
 from retdm.shard.layout import ShardJob, lay_out
 from retdm.shard.packer import BadPhotos, PackTask, pack
 from retdm.shard.publish import describe, publish
@@ -59,7 +59,7 @@ def build(
         options: Of the reader, from `load_spec`.
         source: Folder of the data set.
         out: Folder or s3:// URL, empty, or holding what an interrupted build left.
-        overwrite: Replace a finished shard set at `out`.
+        overwrite: Replace a finished shard set at `out`, or another build's tars.
         workers: Processes that pack; None: as many as there are cores, fewer for little data.
         ray: Address of a Ray cluster that packs instead ("auto": the one that is found).
 
@@ -67,8 +67,8 @@ def build(
         The manifest, published.
 
     Raises:
-        ConfigError: If `out` holds a finished shard set or files of another kind, or another
-            build writes there.
+        ConfigError: If `out` holds a finished shard set, an interrupted build of another spec or
+            source, or files of another kind; or another build writes there.
         DatasetError: If the source is not as it should be.
         StorageError: If `out` cannot be read or written.
     """
@@ -85,7 +85,8 @@ def build(
         if manifest is None:
             # A mark of another build's end does not excuse its manifest.
             check_destination(store, [name for name in names if name != DONE], overwrite=overwrite)
-            store.write(BEGUN, b"")
+            wanted = {"source": str(source.absolute()), **spec.model_dump(mode="json")}
+            begin(store, names, wanted, overwrite=overwrite)
             packed = take_over(store, names, jobs)
             try:
                 packed |= _pack(held, spec, labels, jobs, packed, source, workers, ray)
@@ -126,7 +127,12 @@ def _published(
     """The manifest, if a build of the same was broken off behind it, before the clean-up."""
     if MANIFEST not in names or DONE not in names:
         return None
-    manifest = load_manifest(store)
+    try:
+        manifest = load_manifest(store)
+    except (
+        ShardError
+    ):  # damaged: whoever looks for a set there is told, and --overwrite replaces it
+        return None
     done = {"build": _fingerprint(spec, jobs), "manifest": manifest.digest}
     return manifest if store.read(DONE) == json.dumps(done).encode() else None
 

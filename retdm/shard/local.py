@@ -26,8 +26,9 @@ def local_copy(store: Store, name: str, *, sha256: str | None = None) -> Iterato
     if isinstance(store, FileStore):
         yield store.path(name)
         return
-    with tempfile.TemporaryDirectory(prefix="retdm-shard-") as folder:
-        path = Path(folder, "shard.tar")
+    with tempfile.TemporaryFile() as file:
+        # The file has no name, so that a killed program leaves none behind.
+        path = Path(f"/proc/self/fd/{file.fileno()}")
         if sha256 is None:
             store.download(name, path)
         else:

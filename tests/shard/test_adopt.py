@@ -665,3 +665,13 @@ def test_no_label_at_all(tmp_path, image):
     with pytest.raises(DatasetError, match="the label space is empty"):
         adopt(str(folder), AdoptRules(labels="txt"))
     assert os.listdir(folder) == ["a.tar"]
+
+
+def test_a_tar_where_the_folder_should_be(birds, cli):
+    tar = birds / "birds-val-000000.tar"
+    status, _, err = cli("adopt", tar, "--labels", "cls")
+    assert (status, err) == (
+        2,
+        f"error: {tar}: {tar} is a file, not a folder; give the folder that the tar lies in, or "
+        "another one\n",
+    )

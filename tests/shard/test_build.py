@@ -249,3 +249,22 @@ def test_a_storage_failure_publishes_nothing(pack, tmp_path, monkeypatch):
 def test_builds_into_a_url_with_scheme(pack, tmp_path):
     pack(f"file://{tmp_path}/a b")
     assert verify(str(tmp_path / "a b")) == []
+
+
+def test_how_photos_are_checked_is_not_part_of_the_set(pack, shards, tmp_path):
+    pack(tmp_path / "decoded", "check=decode")
+    assert content(tmp_path / "decoded") == content(shards)
+
+
+@pytest.mark.parametrize("inside", ["", "/photos/set"])
+def test_a_file_where_the_folder_should_be(cli, source, tmp_path, inside):
+    file = tmp_path / "out"
+    file.write_bytes(b"a file")
+    out = f"{file}{inside}"
+    status, _, err = cli("build", source / "spec.toml", "--source", source, "--out", out)
+    assert (status, err) == (
+        2,
+        f"error: --out {out}: {file} is a file, not a folder; give another folder, or move the "
+        "file away\n",
+    )
+    assert file.read_bytes() == b"a file"

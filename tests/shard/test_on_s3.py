@@ -155,3 +155,28 @@ def test_wrong_credentials(s3, cli, arguments, monkeypatch):
     assert "wrong-secret-4711" not in err
     monkeypatch.undo()
     assert open_store(url).size(MANIFEST) is None
+
+
+_READS_AND_DIES = """
+import os, signal, sys
+import retdm.shard.verify_tar as module
+from retdm.shard.__main__ import main
+
+def die(path):
+    assert os.path.getsize(path) > 1024
+    os.kill(os.getpid(), signal.SIGKILL)
+
+module.read_samples = die
+sys.exit(main())
+"""
+
+
+def test_a_killed_verify_leaves_no_tar_behind(s3, cli, arguments, tmp_path):
+    url = s3.url("set")
+    assert cli(*arguments, url)[0] == 0
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [sys.executable, "-c", _READS_AND_DIES, "verify", url, "--workers", "1"]
+    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(temporary)})
+    assert done.returncode == -signal.SIGKILL
+    assert list(temporary.iterdir()) == []

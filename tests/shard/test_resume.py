@@ -307,13 +307,74 @@ def test_what_changed_since_is_packed_anew(interrupted, pack, source, tmp_path, 
         (source / "labels.csv").write_text(text.replace("\n4.jpg,0,0", "\n4.jpg,1,1"))
     else:
         overrides = ["shards.samples=3"]
-    pack(interrupted, *overrides)
+    pack(interrupted, *overrides, overwrite=change == "spec")
     pack(tmp_path / "fresh", *overrides)
     assert content(interrupted) == content(tmp_path / "fresh")
     assert verify(str(interrupted)) == []
     redone = [tar for tar, file in before.items() if not _same(tar, file)]
     # With three in a tar the two of "val" stay where they are.
     assert len(redone) == (5 if change == "spec" else 1)
+
+
+def test_finished_tars_of_another_build_are_not_thrown_away(interrupted, pack, source, cli):
+    before = content(interrupted)
+    spec = source / "spec.toml"
+    options = ["--source", source, "--out", interrupted]
+    told = (
+        f"error: --out {interrupted} holds an interrupted build of something else (%s), with 6 "
+        "finished tars; run that one again to finish it, choose another --out, or pass "
+        "--overwrite to give its tars up\n"
+    )
+    changes = ["split.seed=3", "shards.samples=3", "resize.quality=9", "name=b"]
+    sets = [word for change in changes for word in ("--set", change)]
+    status, out, err = cli("build", spec, *options, *sets)
+    assert (status, out) == (2, "")
+    assert err == told % (
+        'name was "tiny", now it is "b"; split.seed was 0, now it is 3; resize.quality was 92, '
+        "now it is 9; 1 more"
+    )
+    moved = source.with_name("moved")
+    source.rename(moved)
+    status, _, err = cli("build", moved / "spec.toml", "--source", moved, "--out", interrupted)
+    assert (status, err) == (2, told % f'source was "{source}", now it is "{moved}"')
+    moved.rename(source)
+    assert content(interrupted) == before
+    assert cli("build", spec, *options, *sets, "--overwrite")[0] == 0
+    assert verify(str(interrupted)) == []
+
+
+def test_tars_that_no_longer_fit_are_counted(interrupted, pack, source, caplog):
+    (source / "images/4.jpg").touch()
+    with caplog.at_level("INFO"):
+        pack(interrupted)
+    assert caplog.messages == [
+        f"{interrupted}: 5 of 6 tars are finished already",
+        f"{interrupted}: tars packed anew, as photos, labels, check or versions have changed "
+        "since: 1",
+    ]
+
+
+def test_a_note_that_says_nothing_is_no_other_build(interrupted, shards, pack):
+    for text in ("", "3", "{"):  # as earlier versions, or a damaged disk, have it
+        (interrupted / "_build/begun").write_text(text)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_pack", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                pack(interrupted)
+    pack(interrupted)
+    assert content(interrupted) == content(shards)
+
+
+@pytest.mark.parametrize("damaged", ["_build/done.json", "manifest.json"])
+def test_a_damaged_end_is_replaced_when_asked(source, pack, shards, tmp_path, damaged):
+    program = DIES.format(before="", after="manifest.json", deleted="")
+    out = tmp_path / "out"
+    assert Build(source, out, program=f"-c {program}").process.wait(60) == -signal.SIGKILL
+    (out / damaged).write_bytes(b"{")
+    with pytest.raises(ConfigError, match=r"holds a finished shard set; .* or pass --overwrite"):
+        pack(out)
+    pack(out, overwrite=True)
+    assert content(out) == content(shards)
 
 
 def _same(tar, file):
