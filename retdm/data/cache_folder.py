@@ -2,6 +2,9 @@
 
 Room is made under a lock by removing the shards unused for the longest time; a download in
 progress counts with its full size. The folder must be local to the node.
+
+Each shard that was ever asked for leaves an empty file in `locks/`, also where there was no room
+for it. Each process that downloads removes those of the day before and older.
 """
 
 import contextlib
@@ -16,11 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from retdm.data.manifest import ShardInfo
-from retdm.data.node_lock import NodeLock
+from retdm.data.node_lock import NodeLock, sweep
 from retdm.errors import StorageError
 
 _SHARD = re.compile(r"[0-9a-f]{64}\.tar")
 _PART = re.compile(r"\.[0-9a-f]{64}\.([0-9]+)\.[0-9a-f]{32}\.part")
+_LOCK_UNUSED_S = 24 * 3600.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -75,6 +79,7 @@ class CacheFolder:
         self._limit_bytes = limit_bytes
         self._in_use_bytes = in_use_bytes
         self._since_ns = time.time_ns()
+        self._swept = False
 
     def file(self, shard: ShardInfo) -> Path:
         """Where a shard is, or would be."""
@@ -98,6 +103,9 @@ class CacheFolder:
 
     def reserve(self, shard: ShardInfo) -> Path | None:
         """Make room and claim it by a file of that size, which has the size in its name too."""
+        if not self._swept:
+            self._swept = True
+            sweep(self.path / "locks", unused_s=_LOCK_UNUSED_S)
         with self.locked("room"):
             shards, parts = self._entries()
             going = [part for part in parts if not self._abandoned(part[0], shard)]
@@ -174,7 +182,11 @@ class CacheFolder:
         except OSError as error:
             raise unusable(self.path, str(error.strerror)) from error
         with contextlib.closing(lock):
-            yield lock if lock.take(wait=wait) else None
+            try:
+                taken = lock.take(wait=wait)
+            except OSError as error:
+                raise unusable(self.path, str(error.strerror)) from error
+            yield lock if taken else None
 
 
 def _set_aside(part: Path, size: int) -> None:
