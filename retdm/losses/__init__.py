@@ -1,8 +1,23 @@
 """The objective's terms as pure functions, one value per image, unreduced over the batch."""
 
+from retdm.losses.asl import asl
 from retdm.losses.bce import bce
 from retdm.losses.distance import euclidean, squared, unit
 from retdm.losses.reconstruction import reconstruction
+from retdm.losses.softmax import softmax
 from retdm.losses.two_way import Way, pair_distance, way
+from retdm.losses.warp import warp
 
-__all__ = ["Way", "bce", "euclidean", "pair_distance", "reconstruction", "squared", "unit", "way"]
+__all__ = [
+    "Way",
+    "asl",
+    "bce",
+    "euclidean",
+    "pair_distance",
+    "reconstruction",
+    "softmax",
+    "squared",
+    "unit",
+    "warp",
+    "way",
+]

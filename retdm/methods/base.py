@@ -90,10 +90,14 @@ class Method(nn.Module, ABC):
             logits: Tensor = self.parts["classifier"](embeddings)
             return logits
 
+    def probabilities(self, logits: Float[Tensor, "rows labels"]) -> Float[Tensor, "rows labels"]:
+        """From logits to scores in [0, 1]."""
+        return logits.sigmoid()
+
     def scores(self, images: UInt8[Tensor, "rows 3 side side"]) -> Float32[Tensor, "rows labels"]:
         """Probability of each label, in [0, 1]; in evaluation mode, without gradients."""
         with evaluating(self), torch.inference_mode():
-            return self.logits(self.embed(images)).sigmoid().float()
+            return self.probabilities(self.logits(self.embed(images))).float()
 
 
 def full_precision(x: Tensor) -> Tensor:

@@ -9,9 +9,12 @@ from torch import nn
 
 from retdm.config import Config
 from retdm.errors import ConfigError
+from retdm.methods.asl import Asl
 from retdm.methods.base import Method
 from retdm.methods.bce import Bce
 from retdm.methods.retdm import Retdm
+from retdm.methods.softmax import Softmax
+from retdm.methods.warp import Warp
 from retdm.models import build_image_net
 
 
@@ -27,6 +30,9 @@ METHODS: dict[str, _Entry] = {
         Retdm, lambda config, image, labels: Retdm(config, image, labels, two_way=False)
     ),
     "bce": _Entry(Bce, Bce),
+    "asl": _Entry(Asl, Asl),
+    "softmax": _Entry(Softmax, Softmax),
+    "warp": _Entry(Warp, Warp),
 }
 
 

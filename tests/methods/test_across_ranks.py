@@ -10,9 +10,7 @@ from retdm import comm
 from retdm.bank import Bank, LabelSets
 from retdm.config import Config, parse
 from retdm.data.batch import Batch
-from retdm.methods import StepContext
-from retdm.methods.bce import Bce
-from retdm.methods.retdm import Retdm
+from retdm.methods import METHODS, StepContext
 
 SAMPLES, LABELS, WIDTH, SIDE = 40, 5, 6, 8
 ALL = frozenset({"classification", "metric", "reconstruction"})
@@ -34,9 +32,10 @@ class Scale(nn.Module):
         return images.to(self.by.dtype) / self.by
 
 
-def config(method="retdm", **loss):
+def config(method="retdm", own=(), **loss):
+    """Settings with `own` tables of the method."""
     table = {"method": method, "model": {"embedding": WIDTH}, "loss": {"k": 3, **loss}}
-    return parse(Config, table, source="test")
+    return parse(Config, table | dict(own), source="test")
 
 
 def table():
@@ -65,9 +64,7 @@ def local_batch(order, rank, world):
 def train(rank, world, settings, sizes, *, dtype=torch.float64, freeze=()):
     """A few SGD steps on global batches of `sizes`; everything that must agree afterwards."""
     torch.manual_seed(0)
-    kind = Bce if settings.method == "bce" else Retdm
-    options = {} if kind is Bce else {"two_way": settings.method == "retdm"}
-    method = kind(settings, tiny_image_net(), LABELS, **options).to(dtype)
+    method = METHODS[settings.method].make(settings, tiny_image_net(), LABELS).to(dtype)
     for part in freeze:
         method.parts[part].eval().requires_grad_(False)
     module = DistributedDataParallel(method, forward_sync_buffers=False) if world > 1 else method
@@ -79,7 +76,7 @@ def train(rank, world, settings, sizes, *, dtype=torch.float64, freeze=()):
         order = (np.arange(start, start + size) * 7) % SAMPLES
         start += size
         context = StepContext(
-            losses=ALL,
+            losses=ALL & method.losses,
             bank=bank,
             use_bank=step > 0,
             label_sets=label_sets,
@@ -113,6 +110,10 @@ READINGS = {
     "batch": config(neighbours="batch", score="neg_sq_dist", penalty="nll_plus_softplus"),
     "one-way": config("retdm-one-way"),
     "bce": config("bce"),
+    "asl": config("asl"),
+    "softmax": config("softmax"),
+    "warp": config("warp"),
+    "sampled warp": config("warp", {"warp": {"rank": "sampled"}}),
 }
 SIZES = [7, 8, 5, 4, 2]  # 2 over 3 ranks: one of them has nothing but padding
 
