@@ -140,6 +140,11 @@ def check_settings(
         )
 
 
+def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide a run's results, by dotted key; see `check_settings`."""
+    return {key: value for key, value in _flatten(settings).items() if key not in _FREE}
+
+
 def _open_epochs(now: Mapping[str, Any], stage: str, epoch: int) -> set[str]:
     """Keys of epoch counts that may change: of stages to come, and of this one if not undone."""
     names = list(now["stages"])
