@@ -16,7 +16,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from retdm.errors import RetdmError
+try:
+    from retdm.errors import RetdmError
+except ModuleNotFoundError as missing:
+    if missing.name != "retdm":
+        raise
+    # The first that all programs of this folder need; without it there is no environment at all.
+    root = Path(__file__).resolve().parents[2]
+    print(
+        f"error: this Python, {sys.executable}, has no retdm; run `make setup` in {root}, then "
+        f"this program with {root / '.venv/bin/python'}",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 _POLL_S = 0.05
 _LISTEN = "0A"  # state of a socket in /proc/net/tcp

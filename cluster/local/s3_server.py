@@ -6,7 +6,8 @@
 
 One folder holds everything: settings, objects, logs and the secret key (mode 0600, drawn at
 random at the first start). The server listens on loopback only, checks signatures (SigV4) as a
-cloud would, and keeps its objects between starts. `start` puts the same keys into effect again.
+cloud would, and keeps its objects between starts. `start` puts the same keys into effect again, at
+the same address unless somebody else listens there by now.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import background
 import swift_settings
@@ -35,13 +37,14 @@ _PORT_TAKEN = "Could not bind"  # in Swift's own words
 
 
 def start(
-    root: Path, *, port: int = _FIRST_PORT, bucket: str | None = None, tied: bool = False
+    root: Path, *, port: int | None = None, bucket: str | None = None, tied: bool = False
 ) -> dict[str, str]:
     """Start the server in folder `root` unless it runs already, and create `bucket`.
 
     Args:
         root: Folder of this server alone; created if missing.
-        port: Preferred TCP port; another free one is taken if it is in use.
+        port: Preferred TCP port, by default that of the last start; another free one is taken if
+            it is in use.
         bucket: Created unless it exists.
         tied: Whether the server ends with the calling process, however that ends.
 
@@ -55,7 +58,7 @@ def start(
     if not is_running(root):
         stop(root)
         _prepare(root)
-        _start_servers(root, port, tied)
+        _start_servers(root, port or _last_port(root) or _FIRST_PORT, tied)
     settings = environment(root)
     if bucket:
         _create_bucket(settings, bucket)
@@ -89,6 +92,13 @@ def environment(root: Path) -> dict[str, str]:
             f"{root}: no S3 server was started here; run `s3_server.py start --dir {root}` first"
         ) from None
     return settings
+
+
+def _last_port(root: Path) -> int | None:
+    try:
+        return urlsplit(environment(root)["AWS_ENDPOINT_URL"]).port
+    except (LocalServiceError, ValueError, KeyError):  # none yet, or a damaged file: `start` mends
+        return None
 
 
 def _prepare(root: Path) -> None:
@@ -224,7 +234,11 @@ def main() -> int:
         command = commands.add_parser(name, help=purpose, description=purpose)
         command.add_argument("--dir", type=Path, required=True, help="folder of this server")
         if name == "start":
-            command.add_argument("--port", type=int, default=_FIRST_PORT, help="preferred port")
+            command.add_argument(
+                "--port",
+                type=int,
+                help=f"preferred port; default: that of the last start, at first {_FIRST_PORT}",
+            )
             command.add_argument("--bucket", help="create this bucket")
     arguments = parser.parse_args()
     if arguments.command == "stop":
@@ -233,8 +247,15 @@ def main() -> int:
         for name, value in environment(arguments.dir).items():
             print(f"export {name}={shlex.quote(value)}")
     else:
+        before = _last_port(arguments.dir.resolve())
         settings = start(arguments.dir, port=arguments.port, bucket=arguments.bucket)
         print(f"S3 server at {settings['AWS_ENDPOINT_URL']}, data in {arguments.dir.resolve()}")
+        if before not in (None, urlsplit(settings["AWS_ENDPOINT_URL"]).port):
+            print(
+                f"It was at port {before} before: in each shell that uses it, run again\n"
+                f'  eval "$({shlex.join([sys.executable, *sys.argv[:1]])} env --dir '
+                f'{shlex.quote(str(arguments.dir))})"'
+            )
     return 0
 
 

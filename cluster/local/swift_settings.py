@@ -134,7 +134,8 @@ def _write_rings(root: Path, ports: Mapping[str, int]) -> None:
     if done.returncode:
         raise LocalServiceError(
             f"Swift's ring files cannot be written ({_last_line(done.stderr)}); "
-            "is it installed? `pip install swift`, or `make setup`"
+            f"is it installed for {sys.executable}? Run `make setup`, then this with the Python "
+            "in .venv/bin, or `pip install 'swift>=2.38,<3'`"
         )
 
 

@@ -3,13 +3,18 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
+import background
 import boto3
 import pytest
 import s3_server
 from background import LocalServiceError
 from botocore.exceptions import ClientError
 
+LOCAL = Path(__file__).resolve().parents[2] / "cluster/local"
 pytestmark = pytest.mark.cluster
 
 
@@ -79,6 +84,45 @@ def test_objects_and_key_outlive_a_restart_on_other_ports(tmp_path):
         s3_server.stop(folder)
 
 
+def test_a_restart_is_at_the_same_address_or_says_that_it_is_not(tmp_path, program):
+    folder = tmp_path / "s3"
+    port = background.free_port()
+
+    def restarted():
+        program("s3_server.py", "stop", "--dir", folder)
+        return program("s3_server.py", "start", "--dir", folder).stdout
+
+    try:
+        first = program("s3_server.py", "start", "--dir", folder, "--port", port).stdout
+        assert f":{port}, data in" in first
+        assert restarted() == first
+        program("s3_server.py", "stop", "--dir", folder)
+        with socket.create_server(("127.0.0.1", port)):
+            moved = restarted()
+        assert f"It was at port {port} before: in each shell that uses it, run again\n" in moved
+        assert moved.rstrip().endswith(f's3_server.py env --dir {folder})"')
+        command = moved.splitlines()[-1]
+        echo = f"{command}; echo $AWS_ENDPOINT_URL"
+        done = subprocess.run(["sh", "-c", echo], capture_output=True, text=True)
+        assert f"S3 server at {done.stdout.strip()}, data" in moved
+        assert "before" not in restarted()
+    finally:
+        s3_server.stop(folder)
+
+
+@pytest.mark.parametrize("name", ["s3_server", "ray_head", "demo", "job"])
+def test_a_python_without_the_project_is_told_apart(name):
+    path = LOCAL / f"{name}.py"
+    done = subprocess.run(
+        [sys.executable, "-S", path, "--help"], capture_output=True, text=True, cwd="/"
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert (
+        f"{sys.executable}, has no retdm; run `make setup` in {LOCAL.parents[1]}, then this"
+        in (done.stderr)
+    )
+
+
 def test_files_that_hold_the_key_are_private(tmp_path):
     folder = tmp_path / "s3"
     settings = s3_server.start(folder)
@@ -125,7 +169,8 @@ def test_a_stranger_on_the_port_is_not_taken_for_the_server(tmp_path, impostor, 
 def test_without_swift_the_error_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(
-        LocalServiceError, match=r"ring files cannot be written.*pip install swift"
+        LocalServiceError,
+        match=r"ring files cannot be written .*for /bin/false\? Run `make setup`, then",
     ):
         s3_server.start(tmp_path / "s3")
 
