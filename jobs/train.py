@@ -19,7 +19,12 @@ EXAMPLES = """examples:
   ray job submit --working-dir . -- python jobs/train.py jobs/recipes/demo.toml --storage s3://photos/runs
 
 S3 is set up by the standard variables AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
-exit status: 0 done, 2 bad settings, data or run, 1 anything else"""
+When a worker fails, all start again from the latest checkpoint, run.max_failures (3) times; what
+no restart can mend ends the run at once. A fault of S3 counts as a failure after the call has been
+repeated for RETDM_S3_PATIENCE_S (120) seconds. The same command goes on with an ended run.
+
+exit status: 0 done, 2 bad settings, data, storage or run, 1 a lost worker or a bug; the last line
+on stderr is the error"""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,23 +15,26 @@ T = TypeVar("T")
 _LINE_EVERY_S = 5.0
 
 
+class Failed(Exception):
+    """Ends a program with one line and status 1: no setting is wrong, no traceback would help."""
+
+
 def run(main: Callable[[], int]) -> int:
     """Call `main` and turn a deliberate error into one line on stderr and exit status 2.
 
     Returns:
-        What `main` returned; 2 after a `RetdmError`; 130 after Ctrl-C. Bugs keep their traceback.
+        What `main` returned; 2 after a `RetdmError`; 1 after `Failed`; 130 after Ctrl-C. Bugs keep
+        their traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # Client libraries report every request at INFO; people running retdm do not want those.
-    for noisy in ("botocore", "boto3", "s3transfer", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    quiet_clients()
     try:
         status = main()
         sys.stdout.flush()  # or a closed pipe would show only when Python exits
         return status
-    except RetdmError as error:
+    except (RetdmError, Failed) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, Failed) else 2
     except BrokenPipeError:
         # The reader of our output has seen enough (`... | head`); Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -39,6 +42,12 @@ def run(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def quiet_clients() -> None:
+    """Keep S3's client libraries from reporting credentials and requests at INFO."""
+    for noisy in ("botocore", "boto3", "s3transfer", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def progress(items: Iterable[T], *, total: int, label: str, unit: str) -> Iterator[T]:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from retdm.console import ByteBar, progress, run
+from retdm.console import ByteBar, Failed, progress, run
 from retdm.errors import ConfigError
 
 
@@ -16,6 +16,11 @@ def _fail(error):
 def test_a_deliberate_error_is_one_line_and_status_2(capsys):
     assert run(lambda: _fail(ConfigError("bank.size is -1; give 0 or more"))) == 2
     assert capsys.readouterr().err == "error: bank.size is -1; give 0 or more\n"
+
+
+def test_what_is_nobodys_mistake_is_one_line_and_status_1(capsys):
+    assert run(lambda: _fail(Failed("rank 1: process 7 died"))) == 1
+    assert capsys.readouterr().err == "error: rank 1: process 7 died\n"
 
 
 def test_a_bug_keeps_its_traceback():

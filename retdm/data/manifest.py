@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from retdm.config import DataSettings
 from retdm.data.verified import read_verified
 from retdm.errors import NotFoundError, ShardError
 from retdm.labels import LabelSpace
@@ -78,16 +79,31 @@ class Manifest(_Table):
         """SHA-256 of the file: names the data set in plans, checkpoints and results."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
-    def split(self, name: str, *, url: str) -> SplitInfo:
-        """The split called `name`.
+    def split(self, name: str, *, url: str, setting: str = "--split NAME") -> SplitInfo:
+        """The split called `name`, which `setting` chose.
 
         Raises:
             ShardError: If there is none; lists those there are.
         """
         if name not in self.splits:
             have = ", ".join(sorted(self.splits))
-            raise ShardError(f"{url}: no split {name!r}; this shard set has: {have}")
+            raise ShardError(
+                f"{url}: no split {name!r}; this shard set has: {have}; choose one of them by "
+                f"{setting}"
+            )
         return self.splits[name]
+
+    def splits_of(self, data: DataSettings) -> tuple[SplitInfo, ...]:
+        """The splits that a run reads: training, validation, test.
+
+        Raises:
+            ShardError: If one is missing; names its setting and those there are.
+        """
+        settings = ("train_split", "val_split", "test_split")
+        return tuple(
+            self.split(name, url=data.url, setting=f"--set data.{setting}=NAME")
+            for setting, name in zip(settings, data.splits, strict=True)
+        )
 
 
 def load_manifest(store: Store) -> Manifest:

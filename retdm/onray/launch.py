@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import time
 from typing import Any, Literal
 
 import ray
@@ -12,9 +13,10 @@ import torch
 
 from retdm.config import Config
 from retdm.data.manifest import load_manifest
-from retdm.errors import CheckpointError, ConfigError, RetdmError, TransientStorageError
+from retdm.errors import CheckpointError, ConfigError
 from retdm.labels import LabelSpace
 from retdm.methods import build_method
+from retdm.onray.failures import Watch, explain, speak
 from retdm.onray.session import RaySession
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
@@ -26,6 +28,8 @@ from retdm.train.stages import plan_stages
 
 log = logging.getLogger(__name__)
 RUN = "run.json"
+_LAST_LINES_S = 0.5
+"""Until what Ray's processes have printed is here."""
 Resume = Literal["auto", "never", "must"]
 
 
@@ -39,18 +43,19 @@ def run_on_ray(
 
     Raises:
         RetdmError: For anything the user can mend, also when a worker found it.
+        Failed: If a worker failed otherwise, more than `run.max_failures` times.
     """
     store = open_store(join_url(storage, name))
     manifest = load_manifest(open_store(config.data.url))
-    for split in config.data.splits:
-        manifest.split(split, url=config.data.url)
+    manifest.splits_of(config.data)
     # Names the wrong method, backbone, stage or image size before a worker starts.
     plan_stages(config, build_method(config, len(manifest.labels), load_weights=False))
     finished = prepare(store, config, manifest.label_space, manifest.digest, resume)
     if finished:
         log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)
         return result_of(store)
-    if not ray.is_initialized():
+    ours = not ray.is_initialized()
+    if ours:
         ray.init(log_to_driver=True)
     _check_room(config, workers)
     filesystem, path = arrow_filesystem(storage)
@@ -81,15 +86,16 @@ def run_on_ray(
                 checkpoint_score_attribute="rank_score",
                 checkpoint_score_order="max",
             ),
-            callbacks=[_StopOnUserError()],
+            callbacks=[Watch(config.run.max_failures)],
         ),
     )
     try:
         trainer.fit()
-    except ray.train.ControllerError as error:
-        if isinstance(error.controller_failure, RetdmError):
-            raise error.controller_failure from None
-        raise
+    except ray.train.TrainingFailedError as error:
+        if ours:
+            time.sleep(_LAST_LINES_S)
+            ray.shutdown()  # or lines of Ray's processes might come after our last word
+        raise explain(error, max_failures=config.run.max_failures, storage=storage) from None
     return result_of(store)
 
 
@@ -168,26 +174,9 @@ def _worker(settings: dict[str, Any]) -> None:
     # Our lines only. Ray prints every report with all its metrics, by a logger named after its
     # file, which no setting of Ray's reaches.
     logging.getLogger(ray.train.v2._internal.execution.context.__file__).setLevel(logging.WARNING)
-    ours = logging.getLogger("retdm")
-    ours.setLevel(logging.INFO)
-    ours.handlers = [logging.StreamHandler()]
-    ours.propagate = False
+    speak()
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
     config = Config.model_validate(settings["config"])
     conclude(train(config, RaySession(), open_store(settings["run"])))
-
-
-class _StopOnUserError(ray.train.UserCallback):  # type: ignore[misc]
-    """Ends the run at once when a worker failed for a reason that no restart can mend."""
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Called in the controller; raising here makes the failure final."""
-        for exception in worker_exceptions.values():
-            cause: BaseException | None = exception
-            while cause is not None:
-                # What may pass by itself, such as a storage server's restart, is tried again.
-                if isinstance(cause, RetdmError) and not isinstance(cause, TransientStorageError):
-                    raise cause
-                cause = getattr(cause, "_base_exc", None) or cause.__cause__

@@ -24,7 +24,7 @@ def describe(config: Config, *, workers: int) -> list[str]:
     if config.data.url:
         manifest = load_manifest(open_store(config.data.url))
         labels = len(manifest.labels)
-        train, *_ = [manifest.split(name, url=config.data.url) for name in config.data.splits]
+        train, *_ = manifest.splits_of(config.data)
         samples = train.samples
         lines.append(f"data: {manifest.name}, {labels} labels, {samples} training images")
     else:

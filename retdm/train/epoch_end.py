@@ -72,7 +72,8 @@ def end_epoch(run: Run, stage: Stage, optimizer: StageOptimizer, summary: EpochS
             entry["images_per_s"],
         )
         if run.bad:
-            log.warning("%d bad images so far, see `bad_samples` in the result", len(run.bad))
+            images = "image" if len(run.bad) == 1 else "images"
+            log.warning("%d bad %s so far, see `bad_samples` in the result", len(run.bad), images)
     folder = _save(run, optimizer) if comm.rank() == 0 else None
     numbers = {key: value for key, value in entry.items() if isinstance(value, int | float)}
     run.session.report(numbers, folder, name)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from retdm.config import DataSettings
 from retdm.data.manifest import MANIFEST, Manifest, load_manifest
 from retdm.data.split import open_split
 from retdm.data.table import table_bytes
@@ -33,8 +34,21 @@ def test_a_split_knows_samples_labels_and_places(
 
 
 def test_a_split_that_is_not_there_lists_those_that_are(tiny_set: str) -> None:
-    with pytest.raises(ShardError, match="no split 'test'; this shard set has: train"):
+    message = "no split 'test'; this shard set has: train; choose one of them by --split NAME$"
+    with pytest.raises(ShardError, match=message):
         open_split(tiny_set, "test")
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_that_a_run_misses_names_its_setting(tiny_set: str, split: str) -> None:
+    names = {"val_split": "train", "test_split": "train", f"{split}_split": split}
+    data = DataSettings(url=tiny_set, **names)
+    message = (
+        f"^{tiny_set}: no split '{split}'; this shard set has: train; choose one of them by "
+        f"--set data.{split}_split=NAME$"
+    )
+    with pytest.raises(ShardError, match=message):
+        load_manifest(open_store(tiny_set)).splits_of(data)
 
 
 def test_no_manifest_means_no_shard_set(copy: Path) -> None:

@@ -106,7 +106,10 @@ def test_the_program_exits_2_with_one_line_and_survives_a_closed_pipe(tiny_set: 
         [*program.split(), tiny_set, "--split", "none"], capture_output=True, text=True
     )
     assert failed.returncode == 2
-    assert failed.stderr == f"error: {tiny_set}: no split 'none'; this shard set has: train\n"
+    assert failed.stderr == (
+        f"error: {tiny_set}: no split 'none'; this shard set has: train; choose one of them by "
+        "--split NAME\n"
+    )
     piped = subprocess.run(
         [
             "bash",

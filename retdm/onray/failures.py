@@ -1,0 +1,206 @@
+"""What failed workers mean: one line for each restart, and one error at the end.
+
+Ray Train restarts all workers when one of them fails, `run.max_failures` times, and prints each
+failure several times over, with tracebacks. Here each is told once. What no restart can mend, such
+as a damaged shard, ends the run at once.
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray.exceptions
+import ray.train
+import torch
+
+from retdm.console import Failed, quiet_clients
+from retdm.errors import RetdmError, StorageError, TransientStorageError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The failure of one worker that explains those of the others."""
+
+    rank: int
+    error: BaseException
+    traceback: str
+    """As the worker saw it; empty if its process died."""
+
+    @staticmethod
+    def of(worker_failures: Mapping[int, BaseException]) -> "Failure":
+        """Choose among the failures of all ranks: where one is lost, the others break too."""
+        failures = [
+            Failure(rank, _root(error), getattr(error, "_traceback_str", ""))
+            for rank, error in worker_failures.items()
+        ]
+        return min(failures, key=lambda failure: (_weight(failure.error), failure.rank))
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no restart can mend it. A storage server may come back."""
+        return isinstance(self.error, RetdmError) and not isinstance(
+            self.error, TransientStorageError
+        )
+
+    @property
+    def is_preemption(self) -> bool:
+        """Whether the worker's machine was taken back by the cloud; Ray does not count those."""
+        return isinstance(self.error, ray.exceptions.RayActorError) and self.error.preempted
+
+    def __str__(self) -> str:
+        if isinstance(self.error, RetdmError):
+            return str(self.error)
+        if isinstance(self.error, ray.exceptions.RayError):
+            return f"rank {self.rank}: {_death(str(self.error))}"
+        text = str(self.error).strip().partition("\n")[0]
+        return f"rank {self.rank}: {type(self.error).__name__}" + (f": {text}" if text else "")
+
+
+def explain(
+    error: ray.train.TrainingFailedError, *, max_failures: int, storage: str
+) -> BaseException:
+    """What to tell the user of a run that Ray Train has given up.
+
+    Logs the worker's traceback if it may be a bug.
+
+    Args:
+        error: Of `trainer.fit()`.
+        max_failures: `run.max_failures`.
+        storage: Where the run's checkpoints are.
+
+    Returns:
+        A `RetdmError` if the user can mend it, `Failed` if it was a worker, else `error`.
+    """
+    if isinstance(error, ray.train.ControllerError):
+        cause = error.controller_failure
+        if isinstance(cause, OSError):
+            return _unstored(cause, storage)
+        if isinstance(cause, RetdmError):
+            return cause
+    if not isinstance(error, ray.train.WorkerGroupError):
+        bug: BaseException = error
+        return bug
+    failure = Failure.of(error.worker_failures)
+    times = "once" if max_failures == 0 else f"{max_failures + 1} times"
+    ending = (
+        f"the workers failed {times}, run.max_failures={max_failures} allows for no more; "
+        "the same command goes on from the latest checkpoint"
+    )
+    cause = failure.error
+    if isinstance(cause, OSError) and _is_arrow(cause):
+        cause = _unstored(cause, storage)
+    if isinstance(cause, RetdmError):
+        return type(cause)(f"{cause}; {ending}")
+    if isinstance(cause, ray.exceptions.RayError):
+        return Failed(f"{failure}; {ending}")
+    log.error("%s", failure.traceback.rstrip())
+    return Failed(f"{failure} (see the traceback above, which may be a bug of retdm); {ending}")
+
+
+def speak() -> None:
+    """In a process of Ray's: print our own lines, and not what Ray says of failures told by us."""
+    ours = logging.getLogger("retdm")
+    ours.setLevel(logging.INFO)
+    ours.handlers = [logging.StreamHandler()]
+    ours.propagate = False
+    quiet_clients()
+    # Only the console: the files below Ray's session folder keep everything.
+    for handler in logging.getLogger("ray.train").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.addFilter(_is_news)
+
+
+class Watch(ray.train.UserCallback):  # type: ignore[misc]
+    """In Ray Train's controller: tells each restart, and ends the run where none can help."""
+
+    def __init__(self, max_failures: int) -> None:
+        self._max_failures = max_failures
+        self._failures = 0
+        self._told = ""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called when workers have failed; raising here makes the failure final."""
+        if not self._told:
+            speak()
+        failure = Failure.of(worker_exceptions)
+        if failure.is_final:
+            raise failure.error
+        if failure.is_preemption:
+            # Seen again and again until the machine is gone.
+            if self._told != str(failure):
+                log.warning("worker group failed: %s; restarting (not counted)", failure)
+        else:
+            self._failures += 1
+            if self._failures <= self._max_failures:
+                log.warning(
+                    "worker group failed: %s; restart %d of %d",
+                    *(failure, self._failures, self._max_failures),
+                )
+        self._told = str(failure)
+
+
+def _root(error: BaseException) -> BaseException:
+    """What a worker failed of, out of Ray's wrappings; ours if it caused what came after."""
+    while inner := getattr(error, "_base_exc", None) or getattr(
+        error, "health_check_failure", None
+    ):
+        error = inner
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RetdmError):
+            return cause
+        cause = cause.__cause__
+    return error
+
+
+def _weight(error: BaseException) -> int:
+    """The less, the more it explains."""
+    if isinstance(error, RetdmError):
+        return 1 if isinstance(error, TransientStorageError) else 0
+    if isinstance(error, ray.exceptions.RayError):
+        return 2
+    broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+    return 4 if broken else 3
+
+
+def _death(text: str) -> str:
+    """One line of what Ray says in many about a lost process."""
+    pid, ip = (re.search(rf"\b{name}: (\S+)", text) for name in ("pid", "ip"))
+    which = f" {pid[1]}" if pid else ""
+    where = f" on {ip[1]}" if ip else ""
+    if "low on memory" in text or "OutOfMemory" in text:
+        why = "was killed by Ray because its machine ran short of memory"
+    elif "node" in text and ("died" in text or "dead" in text) and "worker process" not in text:
+        why = "was lost with its machine"
+    else:
+        why = "died without a word, as when the kernel kills it because memory ran out"
+    return (
+        f"process{which}{where} {why}; see that the machine stays up, and that its memory is "
+        "enough (fewer workers on a machine, lower data.batch_size or data.loader_workers)"
+    )
+
+
+def _is_arrow(error: OSError) -> bool:
+    """Whether it comes from Arrow's S3 client, by which Ray stores checkpoints."""
+    return "AWS Error" in str(error)
+
+
+def _unstored(error: OSError, storage: str) -> StorageError:
+    text = " ".join(str(error).split())
+    return StorageError(
+        f"{storage}: a checkpoint could not be stored or read ({text}); check that the "
+        "storage can be reached, has room, and may be written to"
+    )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    if record.getMessage().startswith("Error in training function"):
+        return False
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, ray.train.ControllerError):
+        error = error.controller_failure
+    return not isinstance(error, ray.train.WorkerGroupError | RetdmError)
