@@ -76,13 +76,22 @@ def build_image_net(
     """
     backbone = build_backbone(settings, load_weights=load_weights)
     net = ImageEmbeddingNet(backbone, embedding=settings.embedding, dropout=settings.dropout)
-    _try(net, settings.backbone, image_size)
+    check_size(net, settings.backbone, image_size)
     return net
 
 
 @torch.inference_mode()
-def _try(net: ImageEmbeddingNet, name: str, image_size: int) -> None:
-    """Fail now with the setting's name rather than in a worker with a shape."""
+def check_size(net: nn.Module, name: str, image_size: int) -> None:
+    """Fail now with the setting's name rather than in a worker with a shape.
+
+    Args:
+        net: Takes bytes; is in training mode afterwards.
+        name: `model.backbone`.
+        image_size: `data.image_size`.
+
+    Raises:
+        ConfigError: If the net does not take images of this size.
+    """
     net.eval()
     try:
         net(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8))
