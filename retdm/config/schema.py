@@ -147,6 +147,10 @@ class RunSettings(Settings):
     """How the run uses machines (`run.*`)."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
+    gradients: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="What workers exchange; bf16 halves the bytes and rounds"
+    )
+    bucket_mib: int = Field(default=25, ge=1, description="Gradients sent at a time, MiB")
     deterministic: bool = False
     cpus_per_worker: float = Field(default=1.0, gt=0, description="CPU cores of one worker")
     gpus: Literal["auto", "none"] = Field(default="auto", description="One GPU each if there are")

@@ -107,5 +107,5 @@ _SHAPING = {
         "patience",
         "weight_decay",
     ),
-    "run": ("deterministic", "precision"),
+    "run": ("deterministic", "gradients", "precision"),
 }

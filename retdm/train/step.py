@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
 from retdm import comm
 from retdm.bank import Bank, LabelSets
-from retdm.config import Config
+from retdm.config import Config, RunSettings
 from retdm.data.batch import Batch
 from retdm.errors import DivergenceError
 from retdm.methods import Method, StepContext, StepOutput
@@ -50,7 +51,7 @@ class Stepper:
         self.config = config
         self.stage = stage
         self.method = method
-        self.module = _distributed(method, device)
+        self.module = distributed(method, device, config.run)
         self.optimizer = optimizer
         self.bank = bank
         self.label_sets = label_sets
@@ -143,15 +144,19 @@ class _Window:
         return dict(zip(names, summed, strict=True)), steps
 
 
-def _distributed(method: Method, device: torch.device) -> nn.Module:
+def distributed(method: Method, device: torch.device, settings: RunSettings) -> nn.Module:
     """Average gradients over ranks; buffers stay local and are averaged once an epoch."""
     if comm.world_size() == 1:
         return method
-    return nn.parallel.DistributedDataParallel(
+    module = nn.parallel.DistributedDataParallel(
         method,
         device_ids=[device.index] if device.type == "cuda" else None,
         forward_sync_buffers=False,
+        bucket_cap_mb=settings.bucket_mib,
     )
+    if settings.gradients == "bf16":
+        module.register_comm_hook(None, bf16_compress_hook)
+    return module
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

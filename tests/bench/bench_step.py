@@ -1,0 +1,149 @@
+"""What a RETDM training step costs beside the BCE step of the same backbone.
+
+    python tests/bench/bench_step.py [--backbones A B] [--rows N] [--steps S] [--workers W]
+
+Two workers on this machine's CPUs (gloo, DDP), stage 3, two ways, bank of 8,192 rows that is full,
+k = 10, 80 labels. Each worker runs BCE and RETDM steps in turns on the same images. Prints the
+medians of the ratios, what `run.gradients = "bf16"` does to the BCE step here, and the bytes that
+eight workers of 32 images would gather and reduce.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
+
+from retdm.bank import Bank, LabelSets
+from retdm.config import Config, parse
+from retdm.data.batch import Batch
+from retdm.methods import StepContext, build_method
+from retdm.train.step import distributed
+
+LABELS, SETS, BANK = 80, 8_000, 8_192
+LOSSES = frozenset({"classification", "metric", "reconstruction"})
+
+
+def main() -> int:
+    """Time each backbone."""
+    parser = argparse.ArgumentParser(description="Time a RETDM step beside a BCE step.")
+    parser.add_argument("--backbones", nargs="+", default=["timm:tf_efficientnet_lite0", "vgg16"])
+    parser.add_argument("--rows", type=int, default=8, help="images a worker (%(default)s)")
+    parser.add_argument("--steps", type=int, default=7, help="timed pairs (%(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="default: %(default)s")
+    args = parser.parse_args()
+    for backbone in args.backbones:
+        with tempfile.TemporaryDirectory() as folder:
+            spawn(worker, (args, backbone, folder), nprocs=args.workers)
+            print(Path(folder, "report").read_text(), flush=True)
+    return 0
+
+
+def worker(rank: int, args: argparse.Namespace, backbone: str, folder: str) -> None:
+    """One of the DDP workers; the first one reports."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=args.workers
+    )
+    sets = LabelSets(torch.rand(SETS, LABELS, generator=_rng(0)) < 2.9 / LABELS)
+    bank = Bank(BANK, 512)
+    bank.push(
+        torch.randn(BANK, 512, generator=_rng(1)), sets.set_id[:BANK].repeat(2)[:BANK], step=0
+    )
+    steps = {
+        "bce": Step("bce", backbone, sets, bank),
+        "bce, bf16 gradients": Step("bce", backbone, sets, bank, gradients="bf16"),
+        "retdm": Step("retdm", backbone, sets, bank),
+    }
+    batch = photos(rank, args, sets)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(args.steps + 1):
+        for name, step in steps.items():
+            dist.barrier()
+            begin = time.perf_counter()
+            step(batch, number)
+            times[name].append(time.perf_counter() - begin)
+    if rank == 0:
+        report = describe(args, backbone, times, steps["retdm"].module)
+        Path(folder, "report").write_text(report)
+    dist.destroy_process_group()
+
+
+class Step:
+    """Forward, backward, update of one method."""
+
+    def __init__(
+        self, method: str, backbone: str, sets: LabelSets, bank: Bank, gradients: str = "fp32"
+    ) -> None:
+        table: dict[str, Any] = {
+            "method": method,
+            "model": {"backbone": backbone, "weights": "none"},
+            "loss": {"score": "unit_sq_tau", "penalty": "nll"},
+            "run": {"gradients": gradients},
+        }
+        config = parse(Config, table, source="bench")
+        network = build_method(config, LABELS)
+        self.module = distributed(network, torch.device("cpu"), config.run)
+        self.optimizer = torch.optim.SGD(self.module.parameters(), lr=0.01, momentum=0.9)
+        self.sets, self.bank = sets, bank
+
+    def __call__(self, batch: Batch, number: int) -> None:
+        context = StepContext(LOSSES, self.bank, True, self.sets, seed=0, step=number)
+        output = self.module(batch, context)
+        output.total.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if output.rows is not None:
+            self.bank.push(*output.rows, step=number)
+
+
+def photos(rank: int, args: argparse.Namespace, sets: LabelSets) -> Batch:
+    """Noise in the size of photos; the work does not depend on what they show."""
+    images = torch.randint(
+        0, 256, (args.rows, 3, 224, 224), dtype=torch.uint8, generator=_rng(rank)
+    )
+    indices = torch.randint(0, SETS, (args.rows,), generator=_rng(9 + rank))
+    valid = torch.ones(args.rows, dtype=torch.bool)
+    targets = sets.targets[sets.set_id[indices]]
+    return Batch(images, targets, indices, valid, args.rows * args.workers)
+
+
+def describe(
+    args: argparse.Namespace, backbone: str, times: dict[str, list[float]], module: Any
+) -> str:
+    """The lines to print."""
+    retdm, bf16 = (
+        median(a / b for a, b in zip(times[name][1:], times["bce"][1:], strict=True))
+        for name in ("retdm", "bce, bf16 gradients")
+    )
+    millions = {
+        name: sum(p.numel() for p in part.parameters()) / 1e6
+        for name, part in module.module.parts.items()
+    }
+    total = sum(millions.values())
+    gathered = 8 * 32 * (512 * 4 + 8) / 1e6
+    return "\n  ".join(
+        (
+            f"{backbone}: {args.workers} workers, {args.rows} images each at 224 px",
+            f"BCE step {median(times['bce'][1:]):.2f} s; RETDM {retdm:.3f} times that; "
+            f"BCE with bfloat16 gradients {bf16:.3f} times",
+            "parameters: " + ", ".join(f"{name} {n:.2f} M" for name, n in millions.items()),
+            f"8 workers of 32 images: {gathered:.2f} MB of embeddings and label set numbers "
+            "gathered a step, as much gradient scattered back;",
+            f"DDP reduces {total * 4:.1f} MB of gradients, {total * 2:.1f} MB in bfloat16",
+        )
+    )
+
+
+def _rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
