@@ -1,10 +1,12 @@
 # The commands of this project, the same for people and for CI. Needs Linux, Python 3.11, git, make.
 #   make demo PYTHON=python3.12 HOLD=1      another Python; leave the dashboard running at the end
 #   make setup TORCH_INDEX=URL              torch from another index (a small CPU build, say)
+#   make bench QUICK=1                      see in minutes that the benchmarks work
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
 HOLD ?=
+QUICK ?=
 DEMO_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -42,8 +44,7 @@ check: setup ## lint, format, types, layers
 	$(BIN)/lint-imports
 
 bench: setup ## measure the speed of the parts; photos below RETDM_TEST_DATA, else rendered ones
-	@$(BIN)/python tests/bench/machine.py
-	@for program in tests/bench/bench_*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+	$(BIN)/python tests/bench/all.py $(if $(QUICK),--quick)
 
 format: setup ## put the code into the format that check wants
 	$(BIN)/ruff check --fix

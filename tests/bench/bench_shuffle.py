@@ -39,7 +39,13 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=256, help="default: 256")
     args = parser.parse_args()
     folder = Path(os.environ.get("RETDM_TEST_DATA") or ROOT.parent / "shared/data")
-    for path in args.labels or sorted(folder.glob("labels/*.npz")):
+    paths = args.labels or sorted(folder.glob("labels/*.npz"))
+    if not paths:
+        print(
+            f"skipped: no {folder}/labels/*.npz; set RETDM_TEST_DATA to a folder that has them, "
+            "or give .npz files with an array called labels*"
+        )
+    for path in paths:
         labels = _read(path)
         _study(path.stem, labels, args.shard_size, args.batch_size)
     return 0

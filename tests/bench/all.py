@@ -1,0 +1,49 @@
+"""Every benchmark, one after the other: `python tests/bench/all.py [--quick]`.
+
+With --quick each does the least that shows that it works; its figures are good for nothing else.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from machine import one_line
+
+_FOLDER = Path(__file__).resolve().parent
+_QUICK = {
+    "bench_builder": ["--mib", "20", "--rounds", "1"],
+    "bench_decoders": ["--photos", "4", "--rounds", "1"],
+    "bench_loader": ["--samples", "64", "--rounds", "1"],
+    "bench_memory": ["--photos", "256", "--epochs", "2"],
+    "bench_metrics": ["--images", "500", "--labels", "20", "--repeats", "1"],
+    "bench_plan": ["--samples", "20000", "--shards", "20", "--rounds", "1"],
+    "bench_resize": ["--samples", "64", "--rounds", "1"],
+    "bench_storage": ["--samples", "128", "--rounds", "1"],
+}
+
+
+def main() -> int:
+    """Run them all, also after a failure; say which failed."""
+    parser = argparse.ArgumentParser(description="Run every benchmark.")
+    parser.add_argument("--quick", action="store_true", help="see that they work, in minutes")
+    args = parser.parse_args()
+    print(one_line(), flush=True)
+    if args.quick:
+        print("--quick: these figures are not to be compared with any", flush=True)
+    failed = []
+    for program in sorted(_FOLDER.glob("bench_*.py")):
+        print(f"== {program.name}", flush=True)
+        begun = time.monotonic()
+        least = _QUICK.get(program.stem, []) if args.quick else []
+        if subprocess.run([sys.executable, str(program), *least]).returncode:
+            failed.append(program.name)
+        print(f"   ({time.monotonic() - begun:.0f} s)", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}; their errors are above", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
