@@ -20,7 +20,7 @@ help: ## this list
 
 setup: $(INSTALLED) ## make .venv and install everything, at the versions of constraints.txt
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt retdm/__init__.py
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or later is needed, $(PYTHON) is %d.%d; run make PYTHON=..." % sys.version_info[:2])'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy python3-venv; } || { echo 'error: $(PYTHON) has no venv module; on Debian: sudo apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
