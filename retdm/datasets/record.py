@@ -46,10 +46,7 @@ class Dataset:
         for record in self.records:
             other = first.setdefault(record.key, record)
             if other is not record:
-                raise DatasetError(
-                    f"{record.where}: duplicate key {record.key!r}, already used by "
-                    f"{other.where}; each photo must be listed once, under its own name"
-                )
+                raise _twins(record, other)
         self._check_splits()
 
     def _check_splits(self) -> None:
@@ -66,3 +63,18 @@ class Dataset:
                     f"{record.where}: split {record.split!r} cannot name a folder; use letters, "
                     'digits, "-" and "_", for example train, val, test'
                 )
+
+
+def _twins(record: Record, other: Record) -> DatasetError:
+    """The error for the second record of a key."""
+    if record.image == other.image:
+        return DatasetError(
+            f"{record.where}: duplicate key {record.key!r}, already used by {other.where}; each "
+            "photo must be listed once, under its own name"
+        )
+    return DatasetError(
+        f"{record.where}: photo {record.image} would have the key {record.key!r}, which photo "
+        f"{other.image} has already ({other.where}): a key is the path without its suffix, '/' "
+        "written '__' and other signs '_'; rename one of them, or let a column name the samples "
+        "(options.key_column of the table reader), each differently"
+    )

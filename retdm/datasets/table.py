@@ -7,6 +7,7 @@ count rows the same way in Parquet.
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from retdm.errors import DatasetError
 from retdm.labels import LabelSpace
 
 _YES = {"1", "1.0", "true"}
+_DELIMITERS = ";\t|,"
 _NO = {"0", "0.0", "false"}
 
 
@@ -65,6 +67,8 @@ def read_table(source: Path, options: TableOptions) -> Dataset:
                 f"{path}: no column {name!r}, it has: {', '.join(header)}; "
                 f"set options.{column}_column"
             )
+    if not rows:
+        raise DatasetError(f"{path}: no row below the header; add one for each photo")
     if options.label_column:
         labels, columns = _listed(path, rows, options)
     else:
@@ -95,6 +99,11 @@ def _csv(raw: bytes, path: Path, delimiter: str) -> tuple[list[str], Rows]:
     if not table:
         raise DatasetError(f"{path}: the file is empty; the first row must name the columns")
     header = [name.strip() for name in table[0]]
+    if len(header) == 1 and (other := max(_DELIMITERS, key=header[0].count)) in header[0]:
+        raise DatasetError(
+            f"{path}: the header is one cell, {header[0]!r}, so the cells seem to be separated by "
+            f"{other!r} rather than {delimiter!r}; set options.delimiter={json.dumps(other)}"
+        )
     _refuse_twins(header, path)
     rows: Rows = []
     for number, cells in enumerate(table[1:], start=2):

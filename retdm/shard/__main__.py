@@ -11,6 +11,8 @@ from typing import TypeAlias
 from retdm.console import run
 from retdm.shard import adopt, fetch
 from retdm.shard.build import build
+from retdm.shard.crew import count
+from retdm.shard.fault import counted
 from retdm.shard.spec import load_spec
 from retdm.shard.stats import render, stats, summary
 from retdm.shard.verify import verify
@@ -23,7 +25,7 @@ _EXAMPLES = """examples:
   python -m retdm.shard stats ./shards --json
 
 S3 is set up by the usual variables: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
-Exit status: 0 done or sound; 1 verify found faults; 2 something is missing or wrong."""
+Exit status: 0 done or sound; 1 verify found faults; 2 no set, or something is wrong."""
 
 _BUILD_EXAMPLES = """examples:
   build shards/scene.toml --source ./scene --out ./shards                    on all cores
@@ -93,16 +95,10 @@ def _add_build(commands: Commands) -> None:
 def _add_workers(command: argparse.ArgumentParser, verb: str) -> None:
     command.add_argument(
         "--workers",
-        type=_count,
+        type=count,
         metavar="N",
         help=f"processes that {verb} (default: one for each core; fewer for little data)",
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
 
 
 def _add_verify(commands: Commands) -> None:
@@ -140,7 +136,7 @@ def _verify(given: argparse.Namespace) -> int:
     faults = verify(given.url, workers=given.workers)
     for fault in faults:
         print(fault)
-    print(f"{given.url}: {len(faults)} wrong" if faults else f"{given.url}: sound")
+    print(f"{given.url}: {counted(len(faults)) if faults else 'sound'}")
     return 1 if faults else 0
 
 

@@ -3,8 +3,9 @@
 import argparse
 import json
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from retdm.config import parse
 from retdm.errors import ConfigError
@@ -12,9 +13,12 @@ from retdm.shard.adopt_rules import AdoptRules
 from retdm.shard.adopt_set import Adopted, FaultyTarsError, adopt
 from retdm.shard.adopt_splits import tars_of_splits
 from retdm.shard.adopt_tar import first_sample
+from retdm.shard.crew import count
+from retdm.shard.place import refuse_file
 from retdm.shard.stats import summary
 from retdm.storage import open_store
 
+_SHOWN = 20
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _EXAMPLES = """labels (--labels):
   cls         a class number in KEY.cls
@@ -27,6 +31,8 @@ examples:
       --split train='part-{000000..000146}.tar' --split val='part-00015?.tar'
   python -m retdm.shard adopt ./scans --labels json:y --form multi-hot --names classes.txt \\
       --image 'rgb.png;jpg' --skip-faulty
+
+Training wants three splits, train, val and test; with two, train with data.test_split=val.
 
 The tars are read and checked, never written. Beside them come offset indexes (.idx), a
 SPLIT/labels.parquet for each split, and at last manifest.json, which makes them a shard set.
@@ -93,7 +99,7 @@ def add_parser(commands: Commands) -> None:
     command.add_argument(
         "--overwrite", action="store_true", help="replace a manifest, tables and indexes"
     )
-    command.add_argument("--workers", type=int, metavar="N", help="processes; default: cores")
+    command.add_argument("--workers", type=count, metavar="N", help="processes; default: cores")
     command.set_defaults(run=_run)
 
 
@@ -111,6 +117,8 @@ def _run(given: argparse.Namespace) -> int:
         "skip_faulty": given.skip_faulty,
     }
     rules = parse(AdoptRules, table, source="adopt")
+    if given.labels.lower() == "json":
+        _refuse_no_field(given.url, given.split)
     try:
         adopted = adopt(
             given.url,
@@ -122,8 +130,10 @@ def _run(given: argparse.Namespace) -> int:
             workers=given.workers,
         )
     except FaultyTarsError as error:
-        for fault in error.faults:
+        for fault in error.faults[:_SHOWN]:
             print(fault)
+        if len(error.faults) > _SHOWN:
+            print(f"... and {len(error.faults) - _SHOWN} more")
         raise
     _report(given.url, adopted, time.monotonic() - started)
     return 0
@@ -138,20 +148,48 @@ def _names(path: Path) -> list[str]:
         ) from None
 
 
-def _choice_of_labels(url: str, splits: list[str]) -> str:
-    """What a user may answer who gave no --labels."""
+def _first(url: str, splits: list[str]) -> tuple[str, dict[str, bytes]]:
+    """The first tar, and the files of its first sample."""
     store = open_store(url)
+    refuse_file(store, given=url)
     tars, _ = tars_of_splits(store.names(), splits, url=store.url)
     tar = next(iter(tars.values()))[0]
-    files = first_sample(store, tar)
+    return tar, first_sample(store, tar)
+
+
+def _fields(files: Mapping[str, bytes]) -> list[str]:
+    """Fields of a sample's json, "a.b" for nested ones; none if it is no table."""
+    try:
+        table = json.loads(files.get("json", b"null"))
+    except (ValueError, RecursionError):
+        return []
+    return list(_nested(table)) if isinstance(table, dict) else []
+
+
+def _nested(table: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    for field, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _nested(value, f"{at}{field}.")
+        else:
+            yield f"{at}{field}"
+
+
+def _refuse_no_field(url: str, splits: list[str]) -> None:
+    """A json may be a list of labels; of a table the user must say a field."""
+    tar, files = _first(url, splits)
+    if fields := _fields(files):
+        raise ConfigError(
+            f"--labels json: say which field; the json of the first sample of {tar} has "
+            f"{', '.join(fields)}: write for example --labels json:{fields[0]}"
+        )
+
+
+def _choice_of_labels(url: str, splits: list[str]) -> str:
+    """What a user may answer who gave no --labels."""
+    tar, files = _first(url, splits)
     found = ", ".join(sorted(files)) or "nothing that WebDataset would read"
-    fields: list[str] = []
-    for content in [files[ext] for ext in files if ext == "json"]:
-        try:
-            fields = list(json.loads(content))
-        except (ValueError, TypeError):
-            continue
-    offer = " (in its json: " + ", ".join(map(str, fields)) + ")" if fields else ""
+    fields = _fields(files)
+    offer = " (in its json: " + ", ".join(fields) + ")" if fields else ""
     return (
         f"--labels is missing; the first sample of {tar} has {found}{offer}: say where the labels "
         "are, for example --labels cls or --labels json:FIELD"

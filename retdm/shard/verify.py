@@ -24,17 +24,20 @@ def verify(url: str, *, workers: int | None = 1) -> list[Fault]:
         workers: Processes; None: as many as there are cores, fewer for little data.
 
     Returns:
-        All faults, in the order of the splits and tars; empty if the set is sound. A missing or
-        damaged manifest is the only fault that hides others.
+        All faults, in the order of the splits and tars; empty if the set is sound. A damaged
+        manifest is the only fault that hides others.
 
     Raises:
+        ShardError: If there is no manifest, and so no set.
         StorageError: If the place cannot be read at all.
     """
     store = open_store(url)
     try:
         manifest = load_manifest(store)
     except ShardError as error:
-        return [Fault(MANIFEST, "", str(error))]
+        if store.size(MANIFEST) is None:
+            raise  # there is no set of which this could be a fault
+        return [Fault(MANIFEST, "", str(error).removeprefix(f"{store.url}/{MANIFEST}: "))]
     faults = list(_files(store, manifest))
     missing = {fault.file for fault in faults}
     of_split: dict[str, list[Fault]] = {}

@@ -22,6 +22,21 @@ def test_duplicate_keys_name_both_places():
         Dataset(LABELS, (record("x"), record("y"), record("x", where="list.csv: row 5")))
 
 
+def test_names_that_fall_together_are_both_told():
+    twins = [
+        Record(key="a__b", image=Path(name), labels=(0,), split=None, where=f"l.csv: row {row}")
+        for row, name in ((2, "a/b.jpg"), (3, "a__b.jpg"))
+    ]
+    with pytest.raises(
+        DatasetError,
+        match=r"^l.csv: row 3: photo a__b.jpg would have the key 'a__b', which photo a/b.jpg has "
+        r"already \(l.csv: row 2\): a key is the path without its suffix, '/' written '__' and "
+        r"other signs '_'; rename one of them, or let a column name the samples "
+        r"\(options.key_column of the table reader\), each differently$",
+    ):
+        Dataset(LABELS, tuple(twins))
+
+
 def test_no_photo_is_an_error():
     with pytest.raises(DatasetError, match="holds no photo; check --source"):
         Dataset(LABELS, ())

@@ -104,7 +104,16 @@ FAULTS = {
     "column twice": (CSV.replace("people", "beach"), "column 'beach' is there twice; rename one"),
     "only paths": ("Filenames\n1.jpg\n", "no label columns beside Filenames; set options.label_c"),
     "empty": ("", "the file is empty; the first row must name the columns"),
-    "header only": ("Filenames,a\n", "holds no photo; check --source"),
+    "header only": (
+        "Filenames,a\n",
+        "labels.csv: no row below the header; add one for each photo",
+    ),
+    "semicolons": (
+        CSV.replace(",", ";"),
+        r"labels.csv: the header is one cell, 'Filenames;beach;people', so the cells seem to be "
+        r"separated by ';' rather than ','; set options.delimiter=\";\"$",
+    ),
+    "tabs": (CSV.replace(",", "\t"), r"by '\\t' rather than ','; set options.delimiter=\"\\t\"$"),
     "leaves": (CSV.replace("1.jpg", "../1.jpg"), "row 2: path '../1.jpg' leaves the source"),
     "open quote": (CSV + '"', "not a UTF-8 CSV file .*; save it as one"),
 }

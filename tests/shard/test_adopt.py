@@ -275,7 +275,6 @@ def test_tars_of_gnu_tar(tmp_path, image, form):
         cwd=photos,
         check=True,
     )
-    assert verify(str(tmp_path / "set")) != []
     adopt(str(tmp_path / "set"), CLS)
     assert verify(str(tmp_path / "set")) == []
     stock = wds.WebDataset(str(tmp_path / "set/all.tar"), shardshuffle=False)
@@ -360,7 +359,7 @@ def test_faulty_samples_are_all_listed_or_left_out(tmp_path, image, cli):
         assert f"a.tar: sample 'bad{n}': {told}" in found[n]
     assert found[-1] == "d.tar: sample 'x': another sample of this tar has this key"
     status, out, err = cli("adopt", folder, "--labels", "cls")
-    assert (status, out.splitlines()) == (2, found)
+    assert (status, out.splitlines()) == (2, [*found[:20], f"... and {len(found) - 20} more"])
     assert err.endswith(
         f"error: {folder}: {len(found)} faults, nothing was written; see whether --labels and "
         "--image are right, or leave faulty samples out with --skip-faulty\n"
@@ -644,7 +643,11 @@ def test_numbers_are_sorted_as_numbers(tmp_path, image):
     "arguments, told",
     [
         ([], "--labels is missing; the first sample of birds-train-000000.tar has cls, jpg, json, "
-         "txt, weight.pyd (in its json: meta): say where the labels are, for example --labels c"),
+         "txt, weight.pyd (in its json: meta.tags, meta.ids, meta.hot): say where the labels are, "
+         "for example --labels c"),
+        (["--labels", "json"], "--labels json: say which field; the json of the first sample of "
+         "birds-train-000000.tar has meta.tags, meta.ids, meta.hot: write for example --labels "
+         "json:meta.tags\n"),
         (["--labels", ":x"], "adopt: labels is ':x': "),
         (["--labels", "cls", "--names", "none"], "--names none: cannot be read ("),
         (["--labels", "cls", "--names", "twice"], "label 'a' is listed twice; label names must "),
@@ -675,3 +678,26 @@ def test_a_tar_where_the_folder_should_be(birds, cli):
         f"error: {tar}: {tar} is a file, not a folder; give the folder that the tar lies in, or "
         "another one\n",
     )
+
+
+def test_a_wrong_rule_does_not_print_every_sample(tmp_path, image, cli):
+    samples = [{"__key__": f"{n}", "jpg": image(n % 9), "cls": b"1"} for n in range(23)]
+    folder = packed(tmp_path / "set/a.tar", *samples)
+    status, out, err = cli("adopt", folder, "--labels", "txt")
+    assert status == 2
+    assert out.splitlines()[19:] == [
+        "a.tar: sample '19': no labels: it has cls, jpg, wanted txt",
+        "... and 3 more",
+    ]
+    assert f"{folder}: 23 faults, nothing was written; see whether --labels" in err
+
+
+def test_one_fault_is_no_faults(tmp_path, image, cli):
+    folder = packed(tmp_path / "set/a.tar", {"__key__": "a", "jpg": image(1)})
+    assert f"{folder}: 1 fault, nothing was" in cli("adopt", folder, "--labels", "cls")[2]
+
+
+def test_a_wrong_number_of_processes(birds, cli, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli("adopt", birds, "--labels", "cls", "--workers", "0")
+    assert "'0' is not a whole number from 1 on" in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_verify_lists_every_fault_and_gives_status_1(cli, shards):
     assert status == 1
     lines = out.strip().split("\n")
     assert lines[0].startswith("val/000000.tar: missing")
-    assert lines[-1] == f"{shards}: {len(lines) - 1} wrong"
+    assert lines[-1] == f"{shards}: {len(lines) - 1} faults"
     assert all(line.startswith(("val/", "test/")) for line in lines[:-1])
 
 
@@ -104,9 +104,23 @@ def test_an_unsupported_url_is_status_2(cli, command):
     assert "scheme 'pipe' is not supported" in err
 
 
-def test_no_set_is_status_2_for_stats_and_a_fault_for_verify(cli, tmp_path):
-    assert cli("stats", tmp_path)[0] == 2
-    assert cli("verify", tmp_path)[0] == 1
+@pytest.mark.parametrize("command", ["verify", "stats"])
+def test_no_set_is_status_2(cli, tmp_path, command):
+    assert cli(command, tmp_path) == (
+        *(2, ""),
+        f"error: {tmp_path}: no manifest.json, so there is no finished shard set here; check the "
+        "URL, or build it with `python -m retdm.shard build SPEC --source DIR --out "
+        f"{tmp_path}`\n",
+    )
+
+
+def test_a_damaged_manifest_is_one_fault_and_status_1(cli, shards):
+    (shards / "manifest.json").write_bytes(b"{")
+    status, out, _ = cli("verify", shards)
+    assert status == 1
+    fault, last = out.splitlines()
+    assert fault.startswith("manifest.json: not JSON (")
+    assert last == f"{shards}: 1 fault"
 
 
 @pytest.mark.parametrize(

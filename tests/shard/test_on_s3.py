@@ -63,7 +63,7 @@ def test_a_killed_build_goes_on(s3, cli, arguments, shards, tmp_path):
     done = subprocess.run(command, env={**os.environ, "TMPDIR": str(temporary)})
     assert done.returncode == -signal.SIGKILL
     assert list(temporary.iterdir()) == []
-    assert cli("verify", url)[0] == 1
+    assert cli("verify", url)[0] == 2
     client, prefix = s3.client(), url.removeprefix("s3://tests/")
     first = client.head_object(Bucket="tests", Key=f"{prefix}/train/000001.tar")["LastModified"]
     time.sleep(1.1)  # the server tells times by the second
