@@ -1,5 +1,6 @@
 """Metrics, their definitions, and the published tables."""
 
+from retdm.evaluation.comparison import summarize
 from retdm.evaluation.inputs import ScoresError
 from retdm.evaluation.metrics import evaluate
 from retdm.evaluation.per_label import PerLabel, label_frequency_map, per_label
@@ -16,4 +17,5 @@ __all__ = [
     "per_label",
     "published_table",
     "strict_json",
+    "summarize",
 ]

@@ -27,6 +27,9 @@ class PublishedRow:
     corrections: tuple[str, ...]
     """One phrase for each value that differs from the printed one."""
 
+    why_not: str
+    """Why no value is a target to compare with; "" for a row that has some."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedTable:
@@ -65,6 +68,16 @@ def printed_names() -> dict[str, str]:
     return {name: column for column in _RENAMED for name in meaning[column]}
 
 
+def paper_name(method: str) -> str:
+    """The name that the paper's tables give to one of our methods; "" if they lack it.
+
+    Example:
+        >>> paper_name("center"), paper_name("asl")
+        ('CL', '')
+    """
+    return str(_content()["methods"].get(method, ""))
+
+
 @cache
 def _content() -> dict[str, Any]:
     source = files("retdm.evaluation").joinpath("published.toml")
@@ -94,6 +107,7 @@ def _row(row: dict[str, Any], corrections: list[dict[str, Any]]) -> PublishedRow
         printed=printed,
         values={name: corrected[column] for column, names in meaning.items() for name in names},
         corrections=tuple(f"{c['column']}: {c['reason']}" for c in own),
+        why_not="" if meaning else content["why_not"][row["method"]],
     )
 
 

@@ -63,7 +63,7 @@ def metric_table(
         if family:
             lines += [[], [title]]
         for name in family:
-            lower = name.removeprefix(prefix) in _LOWER_IS_BETTER
+            lower = lower_is_better(name)
             lines.append(
                 [
                     f"  {name}",
@@ -78,6 +78,16 @@ def metric_table(
         *("\n".join(b) for b in (_left_out(columns), _notes(paper, rows)) if b),
     ]
     return "\n\n".join(blocks)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether smaller values of the metric are better; whatever family it is of.
+
+    Example:
+        >>> lower_is_better("toolbox.coverage"), lower_is_better("mAP")
+        (True, False)
+    """
+    return metric.rpartition(".")[2] in _LOWER_IS_BETTER
 
 
 def _comparable(paper: PublishedTable | None, methods: Sequence[str]) -> list[PublishedRow]:

@@ -1,0 +1,194 @@
+"""Trains several methods with several seeds on Ray and puts their results beside one another.
+
+Writes STORAGE/NAME/compare.json; the runs lie in STORAGE/NAME/cells. Finished runs
+are reused, begun ones resumed, and methods that begin with the same BCE stage share it.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retdm.console import run
+from retdm.errors import ConfigError
+from retdm.evaluation import strict_json, summarize
+from retdm.onray.workers import Workers
+from retdm.storage import join_url, open_store
+
+if TYPE_CHECKING:
+    from retdm.onray.compare_plan import Cell, Column
+    from retdm.onray.compare_run import Outcome
+
+EXAMPLES = """examples:
+  python jobs/compare.py jobs/recipes/scene.toml --set data.url=s3://photos/scene \\
+      --methods bce,asl,retdm-one-way,retdm --seeds 0,1,2,3,4 --run-name scene
+  the same with another reading of a method as one more column:
+      --methods bce,retdm --variant sharp:method=retdm,loss.tau=0.1
+  ray job submit --working-dir . -- python jobs/compare.py jobs/recipes/scene.toml ...
+
+The same command again goes on where it was interrupted, and tries what failed again.
+exit status: 0 done, 1 some run failed, 2 bad settings or data, 130 interrupted"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = argparse.ArgumentParser(
+        prog="jobs/compare.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    out.add_argument("recipe", help="TOML file of settings; see jobs/recipes/")
+    out.add_argument("--methods", default="", metavar="A,B", help="one column for each method")
+    out.add_argument("--seeds", default="0", metavar="0,1,2", help="runs of each (default: 0)")
+    out.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME:A.B=C,D=E",
+        help="one more column: the recipe with these settings, for example another reading",
+    )
+    out.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="override a setting for all"
+    )
+    out.add_argument(
+        "--baseline", metavar="COLUMN", help="column that others are tested against (default: bce)"
+    )
+    out.add_argument("--run-name", help="folder of the comparison (default: RECIPE-compare)")
+    out.add_argument(
+        "--report", default="compare", metavar="NAME", help="name of the files (default: compare)"
+    )
+    out.add_argument(
+        "--storage",
+        default=os.environ.get("RETDM_STORAGE", str(Path.home() / "retdm-runs")),
+        help="folder or s3:// URL that all nodes reach (default: $RETDM_STORAGE or ~/retdm-runs)",
+    )
+    out.add_argument("--workers", default="1", metavar="N|MIN:MAX", help="DDP workers of each run")
+    out.add_argument(
+        "--concurrency", type=int, metavar="M", help="runs at a time (default: as many as fit)"
+    )
+    out.add_argument("--dry-run", action="store_true", help="list the runs and stop")
+    return out
+
+
+def main() -> int:
+    """Plan the cells, run them, and write the comparison after each."""
+    args = parser().parse_args()
+    seeds, workers = _seeds(args.seeds), Workers.parse(args.workers)
+    if args.concurrency is not None and args.concurrency < 1:
+        raise ConfigError(f"--concurrency {args.concurrency}: give 1 or more")
+    from retdm.data.manifest import load_manifest
+    from retdm.onray.compare_plan import plan_cells, plan_columns
+
+    methods = [name for name in args.methods.split(",") if name]
+    columns = plan_columns(args.recipe, methods, args.variant, args.set)
+    names = [column.name for column in columns]
+    baseline = _baseline(args.baseline, names)
+    if len({column.config.data.url for column in columns} - {""}) != 1:
+        raise ConfigError(
+            "data.url must be set and the same in all columns, for example "
+            "--set data.url=s3://photos/scene"
+        )
+    manifest = load_manifest(open_store(columns[0].config.data.url))
+    cells = plan_cells(columns, seeds, labels=len(manifest.labels), data_digest=manifest.digest)
+    storage = args.storage if "://" in args.storage else str(Path(args.storage).resolve())
+    home = join_url(storage, args.run_name or f"{Path(args.recipe).stem}-compare")
+    folder = join_url(home, "cells")
+    if args.dry_run:
+        _list(cells, folder)
+        return 0
+    from retdm.onray.compare_run import run_cells
+
+    ends: list[Outcome] = []
+
+    def on_outcome(outcome: "Outcome") -> None:
+        ends.append(outcome)
+        if outcome.cell.columns:
+            _write(home, args.report, columns, seeds, baseline, cells, ends)
+
+    run_cells(
+        cells,
+        storage=folder,
+        workers=workers,
+        concurrency=args.concurrency,
+        on_outcome=on_outcome,
+    )
+    _write(home, args.report, columns, seeds, baseline, cells, ends)
+    failed = [end for end in ends if end.how == "failed"]
+    print(f"comparison: {join_url(home, args.report)}.json")
+    for end in failed:
+        print(f"failed: {end.cell.title}: {end.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _seeds(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts) or len(set(parts)) < len(parts):
+        raise ConfigError(f"--seeds {text!r}: give different whole numbers, for example 0,1,2")
+    return [int(part) for part in parts]
+
+
+def _baseline(given: str | None, names: list[str]) -> str:
+    if given is None:
+        return "bce" if "bce" in names else ""
+    if given not in names:
+        raise ConfigError(f"--baseline {given!r} is not a column; columns: {', '.join(names)}")
+    return given
+
+
+def _list(cells: "list[Cell]", folder: str) -> None:
+    """Show the cells and what storage holds of each."""
+    from retdm.onray.compare_run import standing
+
+    for number, cell in enumerate(cells, 1):
+        after = f", from {cell.shared}" if cell.shared else ""
+        print(
+            f"{number} of {len(cells)}  {cell.title} ({cell.name}): {cell.epochs} epochs{after}; "
+            f"{standing(folder, cell).text}"
+        )
+
+
+def _write(
+    home: str,
+    report: str,
+    columns: "list[Column]",
+    seeds: list[int],
+    baseline: str,
+    cells: "list[Cell]",
+    ends: "list[Outcome]",
+) -> None:
+    """Write what is known so far."""
+    results: dict[str, dict[int, Any]] = {column.name: {} for column in columns}
+    for end in ends:
+        for name in end.cell.columns:
+            if end.result is not None:
+                results[name][end.cell.config.seed] = end.result
+    methods = {column.name: column.config.method for column in columns}
+    summary = {
+        "run": home.rpartition("/")[2],
+        "complete": len([end for end in ends if end.result is not None and end.cell.columns])
+        == len([cell for cell in cells if cell.columns]),
+        "seeds": seeds,
+        **summarize(methods, results, baseline=baseline),
+        "failures": [
+            {"cell": end.cell.name, "title": end.cell.title, "error": end.error}
+            for end in ends
+            if end.how == "failed"
+        ],
+        "cells": [
+            {
+                "cell": end.cell.name,
+                "columns": end.cell.columns,
+                "seed": end.cell.config.seed,
+                "how": end.how,
+                "seconds": round(end.seconds, 1),
+            }
+            for end in ends
+        ],
+    }
+    open_store(home).write(f"{report}.json", strict_json(summary))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,249 @@
+"""Runs the cells of a comparison: reuses finished ones, resumes begun ones, several at a time.
+
+Every cell is a Ray Train run whose driver is a thread of this process, all in one Ray job. A cell
+that fails stops those that start from it and no others. The same call again goes on where an
+earlier one was cut off.
+"""
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ray
+
+from retdm.config import Config
+from retdm.errors import CheckpointError, RetdmError
+from retdm.onray.compare_plan import Cell
+from retdm.onray.launch import RUN, run_on_ray
+from retdm.onray.workers import Workers
+from retdm.storage import join_url, open_store
+from retdm.train.checkpoint import deciding
+from retdm.train.history import checkpoint_name, reached
+from retdm.train.result import RESULT
+
+log = logging.getLogger(__name__)
+How = Literal["reused", "trained", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended."""
+
+    cell: Cell
+    how: How
+    seconds: float
+    result: dict[str, Any] | None
+    error: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What storage holds of a cell before anything is run."""
+
+    result: dict[str, Any] | None
+    stage: str
+    """Stage reached; "" if it is still to begin."""
+    epoch: int
+
+    @property
+    def text(self) -> str:
+        """For a list of what is to do."""
+        if self.result is not None:
+            return "finished, reused"
+        if self.stage:
+            return f"resumed after stage {self.stage} epoch {self.epoch}"
+        return "to run"
+
+
+def standing(folder: str, cell: Cell) -> Standing:
+    """Look at what there is of the cell in `folder`, the URL that holds all cells.
+
+    Raises:
+        CheckpointError: If it is finished, but settings left at their defaults were others.
+    """
+    store = open_store(join_url(folder, cell.name))
+    if store.size(RESULT) is None:
+        return Standing(None, *reached(store))
+    result: dict[str, Any] = json.loads(store.read(RESULT))
+    then, now = deciding(result["config"]), deciding(cell.config.model_dump(mode="json"))
+    differing = [
+        f"{key}: {then[key]} -> {now[key]}"
+        for key in sorted(then.keys() & now.keys() - {"start_from"})
+        if then[key] != now[key]
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{store.url}: finished when the defaults were others ({'; '.join(differing)}); "
+            "set the old values, or use another --run-name"
+        )
+    return Standing(result, "", 0)
+
+
+def concurrency_for(config: Config, workers: Workers) -> int:
+    """How many cells fit into the cluster as it is now, loading processes counted; at least 1."""
+    have = ray.cluster_resources()
+    cores = workers.high * (config.run.cpus_per_worker + config.data.loader_workers)
+    fit = have.get("CPU", 0) / cores
+    gpus = have.get("GPU", 0)
+    if config.run.gpus == "auto" and gpus >= workers.low:
+        fit = min(fit, gpus / workers.high)
+    return max(1, int(fit))
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    *,
+    storage: str,
+    workers: Workers,
+    concurrency: int | None,
+    on_outcome: Callable[[Outcome], None],
+) -> list[Outcome]:
+    """Bring every cell to its end and return how each ended, in the order of the ends.
+
+    Args:
+        cells: In the order to start them; a shared stage before the cells that need it.
+        storage: URL of the folder that holds all cells.
+        workers: Of each cell.
+        concurrency: Cells at a time; None: as many as the cluster has room for.
+        on_outcome: Called in this thread after each cell.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, when the runs have been told to stop.
+    """
+    outcomes: list[Outcome] = []
+    failed: dict[str, str] = {}
+
+    def ended(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if outcome.how == "failed":
+            failed[outcome.cell.name] = outcome.error
+        on_outcome(outcome)
+
+    to_run: list[Cell] = []
+    for cell in cells:
+        try:
+            result = standing(storage, cell).result
+        except RetdmError as error:
+            ended(Outcome(cell, "failed", 0.0, None, str(error)))
+            continue
+        if result is None:
+            to_run.append(cell)
+        else:
+            ended(Outcome(cell, "reused", 0.0, result, ""))
+    to_run = _wanted(to_run)
+    if not to_run:
+        return outcomes
+    if not ray.is_initialized():
+        ray.init(log_to_driver=True)
+    at_once = concurrency or concurrency_for(to_run[0].config, workers)
+    log.info("%d cells to run, %d at a time", len(to_run), at_once)
+    try:
+        _run_all(to_run, storage, workers, at_once, failed, ended)
+    except BaseException:
+        # Ends the runs: their actors live no longer than this job. Their checkpoints stay.
+        ray.shutdown()
+        raise
+    return outcomes
+
+
+def _wanted(to_run: list[Cell]) -> list[Cell]:
+    """Without shared stages that only finished cells would start from."""
+    needed = {cell.shared for cell in to_run}
+    return [cell for cell in to_run if cell.columns or cell.name in needed]
+
+
+def _run_all(
+    to_run: list[Cell],
+    storage: str,
+    workers: Workers,
+    at_once: int,
+    failed: Mapping[str, str],
+    ended: Callable[[Outcome], None],
+) -> None:
+    waiting, running = list(to_run), dict[str, Cell]()
+    begun, total, done = time.monotonic(), sum(c.epochs for c in to_run), 0
+    finished: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    count = 0
+    while waiting or running:
+        for cell in [cell for cell in waiting if cell.shared in failed]:
+            waiting.remove(cell)
+            why = f"the stage it starts from failed ({cell.shared}): {failed[cell.shared]}"
+            ended(Outcome(cell, "failed", 0.0, None, why))
+            count, done = count + 1, done + cell.epochs
+        undone = {cell.name for cell in waiting} | running.keys()
+        ready = [cell for cell in waiting if cell.shared not in undone]
+        for cell in ready[: at_once - len(running)]:
+            waiting.remove(cell)
+            running[cell.name] = cell
+            log.info("%s: started (%s)", cell.title, cell.name)
+            # A thread that hangs in Ray must not keep the program from ending.
+            threading.Thread(
+                target=lambda cell: finished.put(_run(cell, storage, workers)),
+                args=(cell,),
+                name=cell.name,
+                daemon=True,
+            ).start()
+        if not running:
+            continue
+        outcome = finished.get()
+        del running[outcome.cell.name]
+        count, done = count + 1, done + outcome.cell.epochs
+        log.info("%s", progress_line(outcome, count, len(to_run), begun, done / max(total, 1)))
+        ended(outcome)
+
+
+def progress_line(outcome: Outcome, count: int, cells: int, begun: float, share: float) -> str:
+    """One line after each cell; `share` is the part of all epochs that is done."""
+    elapsed = time.monotonic() - begun
+    said = f"FAILED: {outcome.error}" if outcome.how == "failed" else "done"
+    if outcome.result is not None and outcome.cell.columns:
+        test: Mapping[str, float] = outcome.result["metrics"]["test"]
+        said = f"test mAP {test['mAP'] or 0:.4f}, OF1 {test['OF1']:.4f}"
+    rest = f", about {_clock(elapsed * (1 - share) / share)} left" if 0 < share < 1 else ""
+    return (
+        f"cell {count} of {cells}: {outcome.cell.title}: {said}; took {_clock(outcome.seconds)}; "
+        f"elapsed {_clock(elapsed)}{rest}"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def _run(cell: Cell, storage: str, workers: Workers) -> Outcome:
+    """Run, in a thread of its own, whatever comes of it."""
+    begun = time.monotonic()
+    try:
+        config = _starting(cell, storage)
+        result = run_on_ray(
+            config, storage=storage, name=cell.name, workers=workers, resume="auto"
+        )
+    except RetdmError as error:
+        return Outcome(cell, "failed", time.monotonic() - begun, None, str(error))
+    except Exception as error:
+        log.debug("%s", cell.name, exc_info=True)
+        said = str(error).strip().splitlines()
+        # Ray's messages end with the worker's own last line of traceback.
+        text = f"{type(error).__name__}: {said[-1] if said else 'no message'}"
+        return Outcome(cell, "failed", time.monotonic() - begun, None, text)
+    return Outcome(cell, "trained", time.monotonic() - begun, result, "")
+
+
+def _starting(cell: Cell, storage: str) -> Config:
+    """The cell's settings with the checkpoint to start from; a begun one keeps its own."""
+    store = open_store(join_url(storage, cell.name))
+    if reached(store)[0]:
+        start_from = json.loads(store.read(RUN))["config"].get("start_from", "")
+    elif cell.shared:
+        shared = join_url(storage, cell.shared)
+        start_from = join_url(shared, checkpoint_name(open_store(shared), "latest"))
+    else:
+        start_from = ""
+    return cell.config.model_copy(update={"start_from": start_from})
