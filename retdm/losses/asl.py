@@ -24,8 +24,9 @@ def asl(
     $$-(1 - p)^{\gamma_+} \log p \quad (present), \qquad
       -p_m^{\gamma_-} \log(1 - p_m) \quad (absent)$$
 
-    The gradient is that of the whole formula; the authors' training script treats the two
-    powers as constants, its default class does not. Without focusing and clipping this is `bce`.
+    The gradient is that of the whole formula, as the paper analyses it; the authors' code can
+    treat the two powers as constants, and does so in its COCO recipe. Without focusing and
+    clipping this is `bce`.
 
     Args:
         logits: Before the sigmoid; any size, the loss and its gradient stay finite.

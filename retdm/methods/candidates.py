@@ -41,6 +41,12 @@ class Candidates:
         kept = self.stored[(columns - last - 1).clamp(min=0)].to(picked.dtype)
         return torch.where((columns <= last)[..., None], picked, kept)
 
+    def constants(self) -> Float[Tensor, "columns embed"]:
+        """Embeddings of all columns, without gradients."""
+        if self.stored is None:
+            return self.live.detach()
+        return torch.cat([self.live.detach(), self.stored.to(self.live.dtype)])
+
     def batch_rows(self) -> tuple[Float[Tensor, "valid embed"], Int64[Tensor, " valid"]]:
         """The global batch without padding and gradients, for the bank."""
         set_ids = self.set_ids[: len(self.live)]

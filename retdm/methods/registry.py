@@ -27,7 +27,10 @@ class _Entry:
 METHODS: dict[str, _Entry] = {
     "retdm": _Entry(Retdm, Retdm),
     "retdm-one-way": _Entry(
-        Retdm, lambda config, image, labels: Retdm(config, image, labels, two_way=False)
+        Retdm, lambda config, image, labels: Retdm(config, image, labels, ways=1)
+    ),
+    "retdm-four-way": _Entry(
+        Retdm, lambda config, image, labels: Retdm(config, image, labels, ways=4)
     ),
     "bce": _Entry(Bce, Bce),
     "asl": _Entry(Asl, Asl),

@@ -109,6 +109,8 @@ READINGS = {
     "exact": config(neighbours="exact", penalty="nll_weighted", penalty_reduction="mean"),
     "batch": config(neighbours="batch", score="neg_sq_dist", penalty="nll_plus_softplus"),
     "one-way": config("retdm-one-way"),
+    "four-way": config("retdm-four-way"),
+    "four-way, unit": config("retdm-four-way", score="unit_sq_tau", neighbours="exact"),
     "bce": config("bce"),
     "asl": config("asl"),
     "softmax": config("softmax"),

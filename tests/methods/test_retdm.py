@@ -28,10 +28,10 @@ def table():
     return torch.rand(SAMPLES, LABELS, generator=torch.Generator().manual_seed(3)) < 0.4
 
 
-def method(*, two_way=True, dtype=torch.float64, **loss):
+def method(*, ways=2, dtype=torch.float64, **loss):
     torch.manual_seed(0)
     settings = {"model": {"embedding": WIDTH}, "loss": {"k": 3, **loss}}
-    return Retdm(parse(Config, settings, source="t"), Pixels(), LABELS, two_way=two_way).to(dtype)
+    return Retdm(parse(Config, settings, source="t"), Pixels(), LABELS, ways=ways).to(dtype)
 
 
 def batch(rows=8, invalid=2):
@@ -79,7 +79,10 @@ def slow_parts(model, data, given):
     drawn, found = draw_columns(
         near, mask, torch.tensor(column_sets), data.indices, seed=given.seed, step=given.step
     )
-    parts = dict.fromkeys(["bce", "way1", "way2", "reconstruction", "violations"], 0.0)
+    numbers = range(1, model.ways + 1)
+    parts = dict.fromkeys(
+        ["bce", *(f"way{n}" for n in numbers), "reconstruction", "violations"], 0.0
+    )
     for i in data.valid.nonzero()[:, 0].tolist():
         own = pair_distance(f[i], g[i], settings)[None]
         to_sets = [
@@ -93,19 +96,32 @@ def slow_parts(model, data, given):
             if real
         ]
         ways = []
-        for distances in (to_sets, to_images):
+        close = [
+            (pair_distance(f[i], columns[c], settings).item(), c)
+            for c, s in enumerate(column_sets)
+            if s not in (-1, int(sets.set_id[data.indices[i]]))
+        ]
+        close = [c for _, c in sorted(close)][: settings.k]
+        to_close_sets = [
+            pair_distance(f[i], model._label(sets.targets[column_sets[c]]), settings)
+            for c in close
+        ]
+        to_close_images = [pair_distance(columns[c], g[i], settings) for c in close]
+        for distances in (to_sets, to_images, to_close_sets, to_close_images)[: model.ways]:
             other = torch.stack(distances)[None] if distances else own.new_zeros(1, 0)
             ways.append(way(own, other, torch.ones_like(other, dtype=torch.bool), settings))
         y = data.targets[i].double()
         p = model.parts["classifier"](f[i]).sigmoid()
         each = -(y * p.log() + (1 - y) * (1 - p).log())
         parts["bce"] += each.mean() if settings.bce_reduction == "mean" else each.sum()
-        parts["way1"] += ways[0].loss[0]
-        parts["way2"] += ways[1].loss[0]
-        parts["violations"] += (ways[0].violations[0] + ways[1].violations[0]) / 2
+        for n, one in zip(numbers, ways, strict=True):
+            parts[f"way{n}"] += one.loss[0]
+            parts["violations"] += one.violations[0] / len(ways)
         parts["reconstruction"] += (model.parts["reconstruction"](g[i]) - y).square().mean()
     parts = {name: value / data.global_size for name, value in parts.items()}
     parts["metric"] = parts["way1"] + settings.gamma * parts["way2"]
+    if model.ways == 4:
+        parts["metric"] = (parts["metric"] + parts["way3"] + settings.gamma * parts["way4"]) / 2
     parts["total"] = (
         parts["bce"]
         + settings.lambda1 * parts["metric"]
@@ -125,8 +141,9 @@ def slow_parts(model, data, given):
     ids=["default", "unit", "batch", "exact"],
 )
 @pytest.mark.parametrize("bank", ["none", "unused", "used"])
-def test_parts_and_gradient_match_the_loops(loss, bank):
-    model, data = method(**loss), batch()
+@pytest.mark.parametrize("ways", [2, 4])
+def test_parts_and_gradient_match_the_loops(loss, bank, ways):
+    model, data = method(ways=ways, **loss), batch()
     given = context(bank=None if bank == "none" else filled_bank(), use_bank=bank == "used")
     output = model(data, given)
     expected = slow_parts(model, data, given)
@@ -177,10 +194,36 @@ def test_only_the_stages_losses_count(losses, names):
 
 def test_one_way_is_the_first_way():
     both = method()(batch(), context(bank=filled_bank()))
-    one = method(two_way=False)(batch(), context(bank=filled_bank()))
+    one = method(ways=1)(batch(), context(bank=filled_bank()))
     assert "way2" not in one.parts
     assert one.parts["metric"] == both.parts["way1"]
     assert one.rows is not None
+
+
+def test_four_ways_are_of_the_size_of_two():
+    """So that lambda1 means the same for both: equal neighbours would give equal losses."""
+    two, four = (method(ways=n)(batch(), context(bank=filled_bank())).parts for n in (2, 4))
+    assert four["way1"] == two["way1"]
+    assert four["way2"] == two["way2"]
+    image_pair = four["way3"] + four["way4"]
+    torch.testing.assert_close(four["metric"], (two["metric"] + image_pair) / 2)
+
+
+def test_a_live_image_neighbour_learns_from_way_four():
+    """Way 4 compares g_i with f_j: of two images, each must feel that it is the other's."""
+    data = batch(rows=2, invalid=0)
+    model = method(ways=4, k=1, penalty="nll")
+    model.embed = lambda images: leaf
+    leaf = torch.randn(2, WIDTH, dtype=torch.float64, requires_grad=True)
+    one = Batch(data.images, data.targets, data.indices, torch.tensor([True, False]), 1)
+    column_sets = LabelSets(table()).set_id[data.indices]
+    assert column_sets[0] != column_sets[1]
+    # As seen on a rank that holds the first image, the second being another rank's.
+    given = context(losses=frozenset({"metric"}))
+    whole = model._candidates(leaf, data, given)
+    model._candidates = lambda *_: whole
+    model(one, given).total.backward()
+    assert leaf.grad[1].norm() > 0
 
 
 def test_zero_weights_leave_bce_but_a_gradient_everywhere():
@@ -192,10 +235,11 @@ def test_zero_weights_leave_bce_but_a_gradient_everywhere():
     assert all((p.grad == 0).all() for p in model.parts["label"].parameters())
 
 
-def test_a_batch_of_one_label_set_has_no_metric_loss_and_no_nan():
+@pytest.mark.parametrize("ways", [2, 4])
+def test_a_batch_of_one_label_set_has_no_metric_loss_and_no_nan(ways):
     data = batch()
     same = Batch(data.images, data.targets, torch.zeros(8, dtype=torch.int64), data.valid, 6)
-    model = method()
+    model = method(ways=ways)
     output = model(same, context())
     output.total.backward()
     assert output.parts["metric"] == output.parts["neighbours"] == 0
@@ -238,4 +282,9 @@ def test_reading_names_every_choice():
     assert reading["penalty"] == "nll_plus_hinge_margin, margin 1, sum over neighbours"
     assert reading["ways"] == "two"
     assert "candidates=memory" in reading["neighbours"]
-    assert "gamma" not in method(two_way=False).reading
+    assert "gamma" not in method(ways=1).reading
+    assert "image neighbours" not in reading
+    four = method(ways=4, score="unit_sq_tau").reading
+    assert four["ways"] == "four"
+    assert "directions" in four["image neighbours"]
+    assert four["metric loss"] == "((L_1 + gamma L_2) + (L_3 + gamma L_4)) / 2"
