@@ -27,16 +27,11 @@ class Failure:
 
     rank: int
     error: BaseException
-    traceback: str
-    """As the worker saw it; empty if its process died."""
 
     @staticmethod
     def of(worker_failures: Mapping[int, BaseException]) -> "Failure":
         """Choose among the failures of all ranks: where one is lost, the others break too."""
-        failures = [
-            Failure(rank, _root(error), getattr(error, "_traceback_str", ""))
-            for rank, error in worker_failures.items()
-        ]
+        failures = [Failure(rank, _root(error)) for rank, error in worker_failures.items()]
         return min(failures, key=lambda failure: (_weight(failure.error), failure.rank))
 
     @property
@@ -97,7 +92,7 @@ def explain(
         return type(cause)(f"{cause}; {ending}")
     if isinstance(cause, ray.exceptions.RayError):
         return Failed(f"{failure}; {ending}")
-    log.error("%s", failure.traceback.rstrip())
+    log.error("%s", _traceback(str(error), failure.rank))
     return Failed(f"{failure} (see the traceback above, which may be a bug of retdm); {ending}")
 
 
@@ -155,6 +150,15 @@ def _root(error: BaseException) -> BaseException:
             return cause
         cause = cause.__cause__
     return error
+
+
+def _traceback(text: str, rank: int) -> str:
+    """A worker's traceback out of what Ray says of all; the error itself comes without."""
+    _, *parts = re.split(r"^\[Rank ([\d,]+) Error Snippet\]:\n", text, flags=re.MULTILINE)
+    for ranks, part in zip(parts[::2], parts[1::2], strict=True):
+        if str(rank) in ranks.split(","):
+            return part.rstrip()
+    return text.rstrip()
 
 
 def _weight(error: BaseException) -> int:
