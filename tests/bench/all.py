@@ -16,10 +16,12 @@ _QUICK = {
     "bench_builder": ["--mib", "20", "--rounds", "1"],
     "bench_decoders": ["--photos", "4", "--rounds", "1"],
     "bench_loader": ["--samples", "64", "--rounds", "1"],
-    "bench_memory": ["--photos", "256", "--epochs", "2"],
+    "bench_memory": ["--photos", "1024", "--epochs", "2"],
     "bench_metrics": ["--images", "500", "--labels", "20", "--repeats", "1"],
+    "bench_mining": ["--batch", "32", "--rounds", "1"],
     "bench_plan": ["--samples", "20000", "--shards", "20", "--rounds", "1"],
     "bench_resize": ["--samples", "64", "--rounds", "1"],
+    "bench_step": ["--backbones", "timm:tf_efficientnet_lite0", "--rows", "2", "--steps", "1"],
     "bench_storage": ["--samples", "128", "--rounds", "1"],
 }
 
