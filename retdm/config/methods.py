@@ -32,6 +32,7 @@ class C2aeSettings(Settings):
     latent_share: float = Field(default=0.8, gt=0, description="Latent width / number of labels")
     hidden: int = Field(default=512, ge=1, description="Units of each hidden layer")
     alpha: float = Field(default=0.5, ge=0, description="Weight of the ranking loss")
+    sharpness: float = Field(default=5.0, gt=0, le=50, description="Of the ranking loss; paper: 1")
     orthogonality: float = Field(default=0.5, ge=0, description="Weight of both constraints")
 
 
@@ -49,6 +50,9 @@ class CnnRnnSettings(Settings):
     label_embedding: int = Field(default=64, ge=1, description="Width of a label's vector")
     hidden: int = Field(default=512, ge=1, description="Units of the LSTM")
     beam: int = Field(default=3, ge=1, description="Paths kept while decoding")
+    reduction: Literal["mean", "sum"] = Field(
+        default="mean", description="Over the steps of a sequence; always a mean over images"
+    )
 
 
 class LmmoSettings(Settings):

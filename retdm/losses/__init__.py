@@ -2,7 +2,9 @@
 
 from retdm.losses.asl import asl
 from retdm.losses.bce import bce
+from retdm.losses.c2ae import latent_distance, orthogonality, pairwise_exponential
 from retdm.losses.distance import euclidean, squared, unit
+from retdm.losses.label_sequence import label_sequences, sequence_nll
 from retdm.losses.reconstruction import reconstruction
 from retdm.losses.softmax import softmax
 from retdm.losses.two_way import Way, pair_distance, way
@@ -13,8 +15,13 @@ __all__ = [
     "asl",
     "bce",
     "euclidean",
+    "label_sequences",
+    "latent_distance",
+    "orthogonality",
     "pair_distance",
+    "pairwise_exponential",
     "reconstruction",
+    "sequence_nll",
     "softmax",
     "squared",
     "unit",

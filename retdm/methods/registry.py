@@ -12,6 +12,8 @@ from retdm.errors import ConfigError
 from retdm.methods.asl import Asl
 from retdm.methods.base import Method
 from retdm.methods.bce import Bce
+from retdm.methods.c2ae import C2ae
+from retdm.methods.cnn_rnn import CnnRnn
 from retdm.methods.retdm import Retdm
 from retdm.methods.softmax import Softmax
 from retdm.methods.warp import Warp
@@ -36,6 +38,8 @@ METHODS: dict[str, _Entry] = {
     "asl": _Entry(Asl, Asl),
     "softmax": _Entry(Softmax, Softmax),
     "warp": _Entry(Warp, Warp),
+    "c2ae": _Entry(C2ae, C2ae),
+    "cnn-rnn": _Entry(CnnRnn, CnnRnn),
 }
 
 

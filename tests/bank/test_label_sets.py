@@ -20,9 +20,19 @@ def test_numbers_do_not_depend_on_the_order_of_samples():
     assert torch.equal(LabelSets(targets).targets, LabelSets(targets.flip(0)).targets)
 
 
+def test_labels_are_counted_once_a_sample():
+    targets = torch.rand(300, 4, generator=torch.Generator().manual_seed(1)) < 0.3
+    known = LabelSets(targets)
+    per_sample = known.targets[known.set_id].tolist()
+    expected = [sum(row[label] for row in per_sample) for label in range(4)]
+    assert known.label_counts.tolist() == expected
+    assert known.label_counts.dtype == torch.int64
+
+
 def test_moving_keeps_the_sets():
     known = LabelSets(torch.eye(3, dtype=torch.bool)).to("meta")
-    assert known.targets.device.type == known.set_id.device.type == "meta"
+    tensors = (known.targets, known.as_float, known.set_id, known.label_counts)
+    assert all(tensor.device.type == "meta" for tensor in tensors)
     assert len(known) == 3
 
 

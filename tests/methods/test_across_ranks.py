@@ -115,6 +115,8 @@ READINGS = {
     "asl": config("asl"),
     "softmax": config("softmax"),
     "warp": config("warp"),
+    "c2ae": config("c2ae"),
+    "cnn-rnn": config("cnn-rnn", {"cnn_rnn": {"hidden": 5, "label_embedding": 3}}),
     "sampled warp": config("warp", {"warp": {"rank": "sampled"}}),
 }
 SIZES = [7, 8, 5, 4, 2]  # 2 over 3 ranks: one of them has nothing but padding

@@ -1,0 +1,115 @@
+r"""C2AE: images and label sets meet in a latent space from which the labels are decoded.
+
+Yeh, Wu, Ko & Wang, "Learning Deep Latent Spaces for Multi-Label Classification", AAAI 2017
+(arXiv 1707.00418); the authors' code is chihkuanyeh/C2AE. The objective for a global batch is
+
+$$\frac{1}{n} \sum_i \frac{1}{K} \lVert F_x(x_i) - F_e(y_i) \rVert^2
+  + \lambda \left[ O(F_x) + O(F_e) \right]
+  + \alpha \frac{1}{n} \sum_i \gamma(F_d(F_e(y_i)), y_i)$$
+
+with the terms `losses.latent_distance`, `losses.orthogonality` and `losses.pairwise_exponential`;
+an image is scored by the sigmoid of F_d(F_x(x)).
+
+Where the authors' code is peculiar, and what is done here:
+
+* It divides the ranking gradient by its alpha = 2. Here `c2ae.alpha` multiplies: 0.5.
+* It has a factor 5 in the exponent, which its gradient leaves out: `c2ae.sharpness`.
+* It sums over the batch, in the constraint too, where that makes the latents shrink as the batch
+  grows. Here all is a mean over the batch, and over the latent dimensions, so that one learning
+  rate serves every batch size and label space. Beside the distance, the ranking loss then
+  weighs batch / K times less than there.
+* Its latents are sigmoid(z) - 0.5. A mean square of 1, which the averaged constraint asks for,
+  is out of reach of those (at most 1/4); latents are linear here.
+* It keeps the ranking gradient out of F_x. So does the equation, in which the ranking loss is one
+  of F_d(F_e(y)): F_x learns from the distance and its constraint alone.
+* It has a second decoder, fed with F_x(x), that is trained and never used: left out.
+* Its own optimizer (RMS-normalised gradients) and weight decay are not copied; all methods of
+  the comparison share one.
+
+A ranking loss leaves the level of the scores open: at a threshold, expect recall above precision.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from retdm import comm, losses
+from retdm.config import Config
+from retdm.data.batch import Batch
+from retdm.methods.base import (
+    Method,
+    StepContext,
+    StepOutput,
+    global_share,
+    no_autocast,
+    step_output,
+)
+from retdm.methods.classifier import EMBEDDING
+from retdm.models.autoencoder import CorrelatedAutoencoder
+
+
+class C2ae(Method):
+    """Image net and autoencoder, trained jointly."""
+
+    reach: ClassVar[Mapping[str, frozenset[str]]] = {
+        "classification": frozenset({"image", "classifier"})
+    }
+    classification: ClassVar[str] = "c2ae"
+
+    def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
+        """Put a fresh autoencoder for `labels` labels on `image`; the `c2ae` settings are used."""
+        settings = config.c2ae
+        latent = max(1, round(settings.latent_share * labels))
+        autoencoder = CorrelatedAutoencoder(
+            config.model.embedding, labels, latent=latent, hidden=settings.hidden
+        )
+        reading = {
+            "latent space": f"{latent} linear units, from f by leaky ReLU and one layer; encoder "
+            f"and decoder with {settings.hidden} hidden units, leaky ReLU 0.1",
+            "c2ae": "mean over images and latent units of the squared distance + "
+            f"{settings.orthogonality:g} * squared error of both second-moment matrices of the "
+            f"global batch + {settings.alpha:g} * ranking loss of the decoded label code, not "
+            "sent into the image net",
+            "ranking": f"exp(-{settings.sharpness:g} (p - q)) / {settings.sharpness:g} on "
+            "probabilities, mean over pairs, 0 for images with no pair",
+            "scores": "sigmoid of the decoded image code; trained to rank, not to a threshold",
+        }
+        super().__init__({"image": image, "classifier": autoencoder}, EMBEDDING | reading)
+        self.settings = settings
+
+    def forward(self, batch: Batch, context: StepContext) -> StepOutput:
+        """See `Method.forward`; the batch is all that it depends on."""
+        net, settings = self.parts["classifier"], self.settings
+        assert isinstance(net, CorrelatedAutoencoder)
+        embeddings = self.embed(batch.images)
+        with no_autocast(embeddings.device):
+            images, label_sets = net.project(embeddings), net.encode(batch.targets)
+            ranking = losses.pairwise_exponential(
+                net.decode(label_sets).sigmoid(), batch.targets, sharpness=settings.sharpness
+            )
+            terms = {
+                "latent": (1.0, global_share(losses.latent_distance(images, label_sets), batch)),
+                "orthogonality": (
+                    settings.orthogonality,
+                    _orthogonality_share(images, label_sets, batch),
+                ),
+                "ranking": (settings.alpha, global_share(ranking, batch)),
+            }
+        return step_output(terms, {}, None)
+
+
+def _orthogonality_share(
+    images: Float[Tensor, "rows latent"], label_sets: Float[Tensor, "rows latent"], batch: Batch
+) -> Float[Tensor, ""]:
+    """This rank's equal share of what the constraint costs the global batch, for both codes.
+
+    Every rank computes the whole term from rows of all ranks, and the gather's backward pass
+    sums what all of them say about a row: with 1 / ranks of the term each, that is once.
+    """
+    both = comm.gather_rows_autograd(torch.stack([images, label_sets], 1))
+    valid = comm.gather_rows(batch.valid)
+    terms = [losses.orthogonality(codes, valid) for codes in both.unbind(1)]
+    return torch.stack(terms).sum() / comm.world_size()
