@@ -19,6 +19,7 @@ class LabelSets:
         targets: The distinct rows, bool (sets, labels).
         as_float: The same as 0.0 and 1.0 in float32, for matrix products.
         set_id: For each sample, the row of its label set in `targets`, int64 (samples).
+        label_counts: Samples with each label, int64 (labels).
 
     Example:
         >>> sets = LabelSets(torch.tensor([[True, False], [False, True], [True, False]]))
@@ -29,6 +30,7 @@ class LabelSets:
     targets: Bool[Tensor, "sets labels"]
     as_float: Float32[Tensor, "sets labels"]
     set_id: Int64[Tensor, " samples"]
+    label_counts: Int64[Tensor, " labels"]
 
     def __init__(self, targets: Bool[Tensor, "samples labels"]) -> None:
         """Number the label sets of `targets`, one row for each sample of the training split.
@@ -45,6 +47,7 @@ class LabelSets:
         self.targets = targets[torch.from_numpy(first).to(targets.device)]
         self.as_float = self.targets.float()
         self.set_id = torch.from_numpy(inverse.astype(np.int64)).to(targets.device)
+        self.label_counts = targets.sum(0)
 
     def __len__(self) -> int:
         """Number of distinct label sets, the empty one included if it occurs."""
@@ -56,4 +59,5 @@ class LabelSets:
         moved.targets = self.targets.to(device)
         moved.as_float = self.as_float.to(device)
         moved.set_id = self.set_id.to(device)
+        moved.label_counts = self.label_counts.to(device)
         return moved
