@@ -207,4 +207,6 @@ def _is_news(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, ray.train.ControllerError):
         error = error.controller_failure
-    return not isinstance(error, ray.train.WorkerGroupError | RetdmError)
+    # A lost process breaks the calls by which the others are ended, too.
+    told = (RetdmError, ray.train.WorkerGroupError, ray.exceptions.RayActorError)
+    return not isinstance(error, told)

@@ -167,6 +167,7 @@ def test_what_the_controller_found_is_told_as_it_is_and_a_bug_of_ray_stays_one()
         (ShardError("damaged"), "Error in control loop iteration: damaged", False),
         (ray.train.ControllerError(ShardError("x")), "[FailurePolicy] RAISE", False),
         (ray.train.WorkerGroupError("wall", {}), "[FailurePolicy] RETRY", False),
+        (ray.exceptions.RayActorError(), "Graceful shutdown of backend failed.", False),
         (None, "Error in training function:\nTraceback ...", False),
         (ray.train.ControllerError(KeyError("x")), "[FailurePolicy] RAISE", True),
         (None, "Requesting resources: {'CPU': 1.0} * 2", True),
