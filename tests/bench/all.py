@@ -16,7 +16,7 @@ _QUICK = {
     "bench_builder": ["--mib", "20", "--rounds", "1"],
     "bench_decoders": ["--photos", "4", "--rounds", "1"],
     "bench_loader": ["--samples", "64", "--rounds", "1"],
-    "bench_memory": ["--photos", "1024", "--epochs", "2"],
+    "bench_memory": ["--epochs", "2"],
     "bench_metrics": ["--images", "500", "--labels", "20", "--repeats", "1"],
     "bench_mining": ["--batch", "32", "--rounds", "1"],
     "bench_plan": ["--samples", "20000", "--shards", "20", "--rounds", "1"],
