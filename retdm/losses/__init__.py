@@ -3,6 +3,7 @@
 from retdm.losses.asl import asl
 from retdm.losses.bce import bce
 from retdm.losses.c2ae import latent_distance, orthogonality, pairwise_exponential
+from retdm.losses.center import center_of_classes, center_of_labels, moved_centres
 from retdm.losses.distance import euclidean, squared, unit
 from retdm.losses.label_sequence import label_sequences, sequence_nll
 from retdm.losses.reconstruction import reconstruction
@@ -14,9 +15,12 @@ __all__ = [
     "Way",
     "asl",
     "bce",
+    "center_of_classes",
+    "center_of_labels",
     "euclidean",
     "label_sequences",
     "latent_distance",
+    "moved_centres",
     "orthogonality",
     "pair_distance",
     "pairwise_exponential",

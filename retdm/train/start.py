@@ -62,7 +62,7 @@ def _check_alike(run: Run, state: TrainingState) -> None:
         for key, there, here in (
             ("classification loss", method.classification, run.method.classification),
             (f"stages up to {last}", old, new),
-            *_differences(before, run.config),
+            *_differences(before, run.config, run.method.classification),
         )
         if there != here
     ]
@@ -84,12 +84,14 @@ def _until(stages: list[Stage], last: str) -> list[Stage]:
     return stages[: names.index(last) + 1] if last in names else []
 
 
-def _differences(before: Config, now: Config) -> list[tuple[str, Any, Any]]:
-    """Settings that shape a classification stage, with both values."""
+def _differences(before: Config, now: Config, classification: str) -> list[tuple[str, Any, Any]]:
+    """Settings that shape a classification stage, its loss's own included, with both values."""
     old, new = before.model_dump(), now.model_dump()
+    own = classification.replace("-", "_")
+    shaping = {**_SHAPING, **({own: tuple(new[own])} if own in new else {})}
     return [
         (f"{table}.{key}", old[table][key], new[table][key])
-        for table, keys in _SHAPING.items()
+        for table, keys in shaping.items()
         for key in keys
     ]
 
