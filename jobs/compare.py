@@ -1,6 +1,6 @@
 """Trains several methods with several seeds on Ray and puts their results beside one another.
 
-Writes STORAGE/NAME/compare.json; the runs lie in STORAGE/NAME/cells. Finished runs
+Writes STORAGE/NAME/compare.json, .md and .html; the runs lie in STORAGE/NAME/cells. Finished runs
 are reused, begun ones resumed, and methods that begin with the same BCE stage share it.
 """
 
@@ -14,6 +14,7 @@ from retdm.console import run
 from retdm.errors import ConfigError
 from retdm.evaluation import strict_json, summarize
 from retdm.onray.workers import Workers
+from retdm.report import comparison_html, comparison_markdown
 from retdm.storage import join_url, open_store
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def main() -> int:
     )
     _write(home, args.report, columns, seeds, baseline, cells, ends)
     failed = [end for end in ends if end.how == "failed"]
-    print(f"comparison: {join_url(home, args.report)}.json")
+    print(f"comparison: {join_url(home, args.report)}.html, .md and .json")
     for end in failed:
         print(f"failed: {end.cell.title}: {end.error}", file=sys.stderr)
     return 1 if failed else 0
@@ -187,7 +188,10 @@ def _write(
             for end in ends
         ],
     }
-    open_store(home).write(f"{report}.json", strict_json(summary))
+    store = open_store(home)
+    store.write(f"{report}.md", comparison_markdown(summary).encode())
+    store.write(f"{report}.html", comparison_html(summary).encode())
+    store.write(f"{report}.json", strict_json(summary))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,17 @@ Prints the metric table and writes the same numbers as JSON.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from retdm import console
-from retdm.errors import ConfigError
+from retdm.errors import ConfigError, NotFoundError
 from retdm.evaluation import evaluate, metric_table, strict_json
+from retdm.evaluation.fitted import Thresholds
 from retdm.evaluation.score_file import parse_scores
 from retdm.storage import Store, open_store
 
@@ -78,8 +82,9 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
     bad = BadSamples(config.data.max_bad_samples)
     scores, targets = score_split(method, data, config.data, device, bad=bad)
     threshold = config.run.threshold if args.threshold is None else args.threshold
+    fitted = _fitted(store, data.label_space.names)
     return {
-        "metrics": evaluate(scores, targets, threshold=threshold),
+        "metrics": evaluate(scores, targets, threshold=threshold, fitted=fitted),
         "threshold": threshold,
         "images": len(targets),
         "bad_samples": bad.to_tables(),
@@ -88,6 +93,15 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
         "data_digest": data.digest,
         "split": args.split,
     }
+
+
+def _fitted(store: Store, labels: Sequence[str]) -> Thresholds | None:
+    """The thresholds of a finished run's result, in the order of `labels`; None without."""
+    try:
+        thresholds = json.loads(store.read("result.json")).get("thresholds", {})
+    except NotFoundError:
+        return None
+    return np.array([thresholds[label] for label in labels]) if thresholds else None
 
 
 def _file(url: str) -> tuple[Store, str]:

@@ -1,6 +1,7 @@
 """Metrics, their definitions, and the published tables."""
 
 from retdm.evaluation.comparison import summarize
+from retdm.evaluation.fitted import fit_thresholds
 from retdm.evaluation.inputs import ScoresError
 from retdm.evaluation.metrics import evaluate
 from retdm.evaluation.per_label import PerLabel, label_frequency_map, per_label
@@ -12,6 +13,7 @@ __all__ = [
     "PerLabel",
     "ScoresError",
     "evaluate",
+    "fit_thresholds",
     "label_frequency_map",
     "metric_table",
     "per_label",

@@ -121,6 +121,7 @@ def _paper(data: str, method: str) -> dict[str, Any]:
         "corrections": list(row.corrections),
         "values": dict(row.values),
         "printed": dict(row.printed),
+        "metrics": dict(row.metrics),
     }
 
 

@@ -1,9 +1,14 @@
 """Every metric of a result, by name: what `result.json` and `python -m retdm.evaluate` hold.
 
-Three families. Plain names follow the standard definitions and equal scikit-learn's where it
-has them. `top3.*` predicts the three best labels of each image, `top3_thresholded.*` those of
-them that also reach the threshold. `toolbox.*` are the figures that the paper's tables print
+Families. Plain names follow the standard definitions and equal scikit-learn's where it has them.
+`top3.*` predicts the three best labels of each image, `top3_thresholded.*` those of them that
+also reach the threshold. `fitted.*` predicts by thresholds fitted on the validation split
+(`retdm.evaluation.fitted`). `toolbox.*` are the figures that the paper's tables print
 (`retdm.evaluation.toolbox`). `skipped.*` count what was left out, so nothing is silent.
+
+The precision of a label that is never predicted is undefined. Both policies are there: it is 0 in
+CP, CF1 and OP of all families but one, as in scikit-learn, and 1 in toolbox.CP, toolbox.CF1 and
+toolbox.OP, as in the paper. They differ only where some label is never predicted.
 """
 
 import math
@@ -17,6 +22,7 @@ from retdm.evaluation.counts import (
     precision_recall,
     top_k,
 )
+from retdm.evaluation.fitted import Thresholds
 from retdm.evaluation.inputs import ScoresError, checked
 from retdm.evaluation.per_label import average_precision_per_label, mean_average_precision
 from retdm.evaluation.ranking import rank
@@ -26,7 +32,11 @@ TOP = 3
 
 
 def evaluate(
-    scores: npt.ArrayLike, targets: npt.ArrayLike, *, threshold: float = 0.5
+    scores: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    threshold: float = 0.5,
+    fitted: Thresholds | None = None,
 ) -> dict[str, float]:
     """All metrics of one set of scores.
 
@@ -34,6 +44,8 @@ def evaluate(
         scores: Probabilities in [0, 1], images x labels.
         targets: True (or 1) where the image has the label, same shape.
         threshold: A label is predicted if its score is this or more; in [0, 1].
+        fitted: One threshold for each label, from `fit_thresholds` on the validation split;
+            adds the `fitted.*` family.
 
     Returns:
         Metric names and values. NaN where nothing was left to average: mAP without any
@@ -72,6 +84,10 @@ def evaluate(
     ):
         figures = precision_recall(count(predictions, t))
         out |= {f"{family}.{name}": value for name, value in figures.items()}
+    if fitted is not None:
+        own = s >= fitted
+        out |= {f"fitted.{name}": v for name, v in precision_recall(count(own, t)).items()}
+        out["fitted.hamming_loss"] = hamming_loss(own, t)
     out |= {f"toolbox.{name}": value for name, value in toolbox.items()}
     out |= {
         "skipped.mAP": float(labels_without_ap),

@@ -24,6 +24,9 @@ class PublishedRow:
     values: Mapping[str, float]
     """Metric name of `retdm.evaluation.evaluate` to corrected value; empty for unclear rows."""
 
+    metrics: Mapping[str, str]
+    """Printed column name to the metric name that is the same; empty for unclear rows."""
+
     corrections: tuple[str, ...]
     """One phrase for each value that differs from the printed one."""
 
@@ -106,6 +109,7 @@ def _row(row: dict[str, Any], corrections: list[dict[str, Any]]) -> PublishedRow
         protocol=row["protocol"],
         printed=printed,
         values={name: corrected[column] for column, names in meaning.items() for name in names},
+        metrics={column: names[0] for column, names in meaning.items()},
         corrections=tuple(f"{c['column']}: {c['reason']}" for c in own),
         why_not="" if meaning else content["why_not"][row["method"]],
     )

@@ -12,6 +12,7 @@ _SECTIONS = {
     "": "standard definitions",
     "top3.": "three best labels of each image",
     "top3_thresholded.": "three best labels, if over the threshold",
+    "fitted.": "one threshold for each label, fitted on the validation split",
     "toolbox.": "as in the paper's tables: ranking metrics of 0/1 predictions",
 }
 _SKIPPED = {

@@ -9,7 +9,7 @@ import torch
 from retdm import comm
 from retdm.config import Config, parse
 from retdm.data.split import open_split
-from retdm.evaluation import evaluate, label_frequency_map, strict_json
+from retdm.evaluation import evaluate, fit_thresholds, label_frequency_map, strict_json
 from retdm.methods import Method, build_method
 from retdm.train.checkpoint import TrainingState, load_checkpoint
 from retdm.train.history import best
@@ -31,8 +31,8 @@ def load_method(state: TrainingState, device: torch.device) -> tuple[Config, Met
 def conclude(run: Run) -> dict[str, Any]:
     """Evaluate the best checkpoint on the test split and write `result.json`; on every rank.
 
-    The test split is read here for the first time: stages, learning rate and the choice of the
-    checkpoint saw the validation split only.
+    The test split is read here for the first time: stages, learning rate, the choice of the
+    checkpoint and the fitted thresholds saw the validation split only.
     """
     # The last report of rank 0 ends with its upload; other ranks do not wait for that there.
     comm.barrier()
@@ -40,11 +40,16 @@ def conclude(run: Run) -> dict[str, Any]:
     state = load_checkpoint(run.store, name, run.session.device)
     run.method.load_state_dict(state.model)
     test = open_split(run.config.data.url, run.config.data.test_split)
+    val_scores, val_targets = score_split(
+        run.method, run.val_data, run.config.data, run.session.device, bad=run.bad
+    )
     scores, targets = score_split(
         run.method, test, run.config.data, run.session.device, bad=run.bad
     )
     result: dict[str, Any] = {}
     if comm.rank() == 0:
+        threshold = run.config.run.threshold
+        fitted = fit_thresholds(val_scores, val_targets, otherwise=threshold)
         result = {
             "run": run.store.url.rstrip("/").rpartition("/")[2],
             "method": run.config.method,
@@ -53,8 +58,9 @@ def conclude(run: Run) -> dict[str, Any]:
             "world_size": comm.world_size(),
             "config": run.config.model_dump(mode="json"),
             "metrics": {
-                "test": evaluate(scores, targets, threshold=run.config.run.threshold),
+                "test": evaluate(scores, targets, threshold=threshold, fitted=fitted),
             },
+            "thresholds": dict(zip(test.label_space.names, fitted.tolist(), strict=True)),
             "baseline": {"label_frequency_mAP": label_frequency_map(targets)},
             "bad_samples": run.bad.to_tables(),
             "checkpoint": name,

@@ -1,0 +1,97 @@
+"""A metric as a small SVG: one line for each column, one dot for each seed."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+_LABEL, _PLOT, _RIGHT, _TOP, _ROW, _BOTTOM = 190, 330, 24, 8, 24, 30
+_RADIUS = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """One line of the plot."""
+
+    name: str
+    values: Mapping[str, float]
+    """By seed."""
+    published: float | None = None
+
+
+def dot_plot(metric: str, lines: Sequence[Dots], *, baseline: str = "") -> str:
+    """The SVG; a bar marks each mean, a diamond a published value, a dashed line the baseline.
+
+    Colours come from the page's style, so that it can be light or dark.
+    """
+    known = [v for line in lines for v in line.values.values()]
+    known += [line.published for line in lines if line.published is not None]
+    low, high, ticks = axis(min(known), max(known))
+    height = _TOP + _ROW * len(lines) + _BOTTOM
+
+    def x(value: float) -> float:
+        return _LABEL + _PLOT * (value - low) / (high - low)
+
+    bottom = _TOP + _ROW * len(lines)
+    parts = [
+        f'<svg viewBox="0 0 {_LABEL + _PLOT + _RIGHT} {height}" role="img" '
+        f'aria-label="{escape(metric)} of each method and seed">'
+    ]
+    for tick, text in ticks:
+        parts.append(
+            f'<line class="grid" x1="{x(tick):.1f}" y1="{_TOP}" x2="{x(tick):.1f}" '
+            f'y2="{bottom}"/><text class="tick" x="{x(tick):.1f}" y="{bottom + 17}" '
+            f'text-anchor="middle">{text}</text>'
+        )
+    for number, line in enumerate(lines):
+        y = _TOP + _ROW * (number + 0.5)
+        parts += _line(line, x, y)
+        if line.name == baseline and line.values:
+            at = x(math.fsum(line.values.values()) / len(line.values))
+            parts.append(
+                f'<line class="baseline" x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{bottom}"/>'
+            )
+    return "".join([*parts, "</svg>"])
+
+
+def _line(line: Dots, x: Callable[[float], float], y: float) -> list[str]:
+    name = line.name if len(line.name) <= 26 else line.name[:25] + "…"
+    parts = [
+        f'<text class="name" x="{_LABEL - 12}" y="{y + 4:.1f}" text-anchor="end">'
+        f"{escape(name)}</text>"
+    ]
+    for seed, value in line.values.items():
+        parts.append(
+            f'<circle class="dot" cx="{x(value):.1f}" cy="{y:.1f}" r="{_RADIUS}">'
+            f"<title>{escape(line.name)}, seed {escape(seed)}: {value:.4f}</title></circle>"
+        )
+    if line.values:
+        mean = math.fsum(line.values.values()) / len(line.values)
+        parts.append(
+            f'<line class="mean" x1="{x(mean):.1f}" y1="{y - 8:.1f}" x2="{x(mean):.1f}" '
+            f'y2="{y + 8:.1f}"><title>{escape(line.name)}, mean: {mean:.4f}</title></line>'
+        )
+    if line.published is not None:
+        at = x(line.published)
+        parts.append(
+            f'<path class="paper" d="M{at:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z">'
+            f"<title>{escape(line.name)}, published: {line.published:g}</title></path>"
+        )
+    return parts
+
+
+def axis(low: float, high: float) -> tuple[float, float, list[tuple[float, str]]]:
+    """Ends of an axis around the values, and about four round ticks on it.
+
+    Example:
+        >>> axis(0.91, 0.93)[2]
+        [(0.91, '0.91'), (0.915, '0.915'), (0.92, '0.92'), (0.925, '0.925'), (0.93, '0.93')]
+    """
+    span = max(high - low, 1e-3 * max(abs(high), abs(low)), 1e-6)
+    low, high = low - 0.05 * span, high + 0.05 * span
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(power * m for m in (1, 2, 5, 10) if power * m * 5 >= high - low)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    first, last = math.ceil(low / step), math.floor(high / step)
+    marks = [round(i * step, decimals) for i in range(first, last + 1)]
+    return low, high, [(mark, f"{mark:g}") for mark in marks]
