@@ -59,3 +59,10 @@ def test_its_checkpoints_are_never_the_best(small, shared, tmp_path):
 def test_another_beginning_is_refused(small, shared, tmp_path, change, message):
     with pytest.raises(CheckpointError, match=message):
         run(small("method=bce", f"start_from={shared}", change), tmp_path)
+
+
+def test_a_loss_with_other_settings_is_refused(small, tmp_path):
+    run(small("method=asl", "stages.3.epochs=0"), tmp_path / "first")
+    begin = f"start_from={tmp_path}/first/stage1-epoch001"
+    with pytest.raises(CheckpointError, match=r"asl\.clip: 0\.05 there, 0\.1 here"):
+        run(small("method=asl", begin, "asl.clip=0.1"), tmp_path / "second")
