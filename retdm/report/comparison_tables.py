@@ -198,4 +198,4 @@ def _beside(metrics: Mapping[str, Any], paper: Mapping[str, Any], printed: str) 
     metric = paper["metrics"].get(printed)
     if metric is None or metric not in metrics:
         return Cell("-")
-    return Cell(f"{metrics[metric]['mean']:.4f} / {paper["values"][metric]:g}")
+    return Cell(f"{metrics[metric]['mean']:.4f} / {paper['values'][metric]:g}")
