@@ -24,6 +24,9 @@ class CenterSettings(Settings):
     )
     weight: float = Field(default=0.003, ge=0, description="lambda of the centre loss")
     alpha: float = Field(default=0.5, gt=0, le=1, description="Rate at which centres move")
+    width: int = Field(
+        default=32, ge=1, description="Of a label's own feature, in per_label_binary"
+    )
 
 
 class C2aeSettings(Settings):

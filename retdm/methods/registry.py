@@ -13,6 +13,7 @@ from retdm.methods.asl import Asl
 from retdm.methods.base import Method
 from retdm.methods.bce import Bce
 from retdm.methods.c2ae import C2ae
+from retdm.methods.center import PerLabelCenter, make_center
 from retdm.methods.cnn_rnn import CnnRnn
 from retdm.methods.retdm import Retdm
 from retdm.methods.softmax import Softmax
@@ -38,6 +39,7 @@ METHODS: dict[str, _Entry] = {
     "asl": _Entry(Asl, Asl),
     "softmax": _Entry(Softmax, Softmax),
     "warp": _Entry(Warp, Warp),
+    "center": _Entry(PerLabelCenter, make_center),
     "c2ae": _Entry(C2ae, C2ae),
     "cnn-rnn": _Entry(CnnRnn, CnnRnn),
 }
@@ -60,24 +62,25 @@ def build_method(config: Config, labels: int, *, load_weights: bool = True) -> M
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(METHODS)}"
         raise ConfigError(f"method = {config.method!r} is not known; {hint}")
     entry = METHODS[config.method]
-    _check_stages(config, entry.kind)
     # The seed decides the weights, whatever was drawn before; and nothing drawn later changes.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         image = build_image_net(
             config.model, image_size=config.data.image_size, load_weights=load_weights
         )
-        return entry.make(config, image, labels)
+        method = entry.make(config, image, labels)
+    _check_stages(config, method)
+    return method
 
 
-def _check_stages(config: Config, kind: type[Method]) -> None:
+def _check_stages(config: Config, method: Method) -> None:
     """A part without a gradient would make DDP wait for it forever."""
-    own = frozenset[str]().union(*kind.reach.values())
+    own = frozenset[str]().union(*method.reach.values())
     for name, stage in config.stages.items():
-        reached = frozenset[str]().union(*(kind.reach.get(loss, ()) for loss in stage.losses))
+        reached = frozenset[str]().union(*(method.reach.get(loss, ()) for loss in stage.losses))
         idle = sorted((set(stage.train) & own) - reached)
         if idle and stage.epochs:
-            helpful = [loss for loss, parts in kind.reach.items() if idle[0] in parts]
+            helpful = [loss for loss, parts in method.reach.items() if idle[0] in parts]
             raise ConfigError(
                 f"stages.{name}.train has {idle[0]!r}, which none of stages.{name}.losses trains; "
                 f"add {' or '.join(helpful)} to the losses, or take {idle[0]!r} out"

@@ -115,6 +115,8 @@ READINGS = {
     "asl": config("asl"),
     "softmax": config("softmax"),
     "warp": config("warp"),
+    "center, per label": config("center", {"center": {"weight": 0.5, "width": 3}}),
+    "center, multi hot": config("center", {"center": {"reading": "multi_hot", "weight": 0.5}}),
     "c2ae": config("c2ae"),
     "cnn-rnn": config("cnn-rnn", {"cnn_rnn": {"hidden": 5, "label_embedding": 3}}),
     "sampled warp": config("warp", {"warp": {"rank": "sampled"}}),
