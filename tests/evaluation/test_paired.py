@@ -1,0 +1,46 @@
+"""The paired t-test beside scipy's, and where there is little to test."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from retdm.evaluation.paired import mean_and_sd, paired_t_test, two_sided_p
+
+
+@pytest.mark.parametrize("freedom", range(1, 13))
+def test_the_distribution_is_students(freedom):
+    for t in (0, 0.01, 0.5, 1, 2.5, 12, 300):
+        assert two_sided_p(t, freedom) == pytest.approx(2 * stats.t.sf(t, freedom), abs=1e-13)
+        assert two_sided_p(-t, freedom) == two_sided_p(t, freedom)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_equal_to_scipy(n):
+    first, second = np.random.default_rng(n).normal(size=(2, n))
+    found = paired_t_test(dict(enumerate(first)), dict(enumerate(second)))
+    assert found.p == pytest.approx(stats.ttest_rel(first, second).pvalue, abs=1e-12)
+    assert found.difference == pytest.approx(np.mean(first - second))
+    assert mean_and_sd(list(first))[1] == pytest.approx(np.std(first, ddof=1))
+
+
+def test_only_seeds_of_both_count():
+    found = paired_t_test({0: 1.0, 1: 2.0, 7: 9.0}, {1: 1.5, 0: 0.0, 5: 3.0, 7: math.nan})
+    assert found.n == 2
+    assert found.difference == 0.75
+
+
+def test_one_seed_proves_nothing_and_none_not_even_a_difference():
+    one = paired_t_test({0: 2.0}, {0: 1.0})
+    assert (one.difference, one.n) == (1.0, 1)
+    assert math.isnan(one.p)
+    none = paired_t_test({0: 1.0}, {1: 1.0})
+    assert math.isnan(none.difference)
+    assert math.isnan(none.p)
+
+
+def test_equal_differences_are_certain_or_nothing():
+    steps = {seed: 0.1 * seed for seed in range(5)}
+    assert paired_t_test({s: v + 0.1 for s, v in steps.items()}, steps).p == 0
+    assert paired_t_test(steps, steps).p == 1
