@@ -22,7 +22,7 @@ _QUICK = {
     "bench_plan": ["--samples", "20000", "--shards", "20", "--rounds", "1"],
     "bench_resize": ["--samples", "64", "--rounds", "1"],
     "bench_step": ["--backbones", "timm:tf_efficientnet_lite0", "--rows", "2", "--steps", "1"],
-    "bench_storage": ["--samples", "128", "--rounds", "1"],
+    "bench_storage": ["--samples", "256", "--rounds", "1"],
 }
 
 

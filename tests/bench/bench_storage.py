@@ -43,6 +43,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--first-batch", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.samples < 3 * BATCH:
+        parser.error(f"--samples: at least {3 * BATCH}, since two batches of {BATCH} are left out")
     if args.first_batch:
         url, cache, workers = args.first_batch
         print(json.dumps(_first_batch(_settings(url, Path(cache), int(workers)))))
