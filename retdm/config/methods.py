@@ -62,9 +62,11 @@ class LmmoSettings(Settings):
     """Large-margin metric learning with kNN (`lmmo.*`; Liu & Tsang, AAAI 2015)."""
 
     k: int = Field(default=10, ge=1, description="Neighbours, in training and prediction")
-    ridge: float = Field(default=1.0, gt=0, description="Of the regression to label space")
+    ridge: float = Field(
+        default=1.0, gt=0, description="Of the regression to label space, beside its mean square"
+    )
     cost: float = Field(default=1.0, gt=0, description="Weight of the squared slacks")
-    iterations: int = Field(default=200, ge=1, description="Projected gradient steps")
+    iterations: int = Field(default=200, ge=1, description="Most projected gradient steps")
 
 
 class MlsplSettings(Settings):
@@ -73,4 +75,9 @@ class MlsplSettings(Settings):
     pace: Literal["hard", "linear"] = Field(default="linear", description="Self-paced function")
     growth: float = Field(default=1.3, gt=1, description="Factor of the pace in each round")
     rounds: int = Field(default=10, ge=1, description="Alternations of weights and classifiers")
-    ridge: float = Field(default=1e-3, gt=0, description="Weight of the squared norm")
+    ridge: float = Field(
+        default=0.01, gt=0, description="Weight of the squared norm, beside the mean loss"
+    )
+    start_ridge: float = Field(
+        default=1.0, gt=0, description="That of the first fit, whose losses set the first pace"
+    )

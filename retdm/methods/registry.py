@@ -3,9 +3,9 @@
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
 
 from retdm.config import Config
 from retdm.errors import ConfigError
@@ -15,16 +15,20 @@ from retdm.methods.bce import Bce
 from retdm.methods.c2ae import C2ae
 from retdm.methods.center import PerLabelCenter, make_center
 from retdm.methods.cnn_rnn import CnnRnn
+from retdm.methods.fitted import FittedMethod
+from retdm.methods.lmmo_knn import LmmoKnn
+from retdm.methods.mlspl import Mlspl
 from retdm.methods.retdm import Retdm
 from retdm.methods.softmax import Softmax
 from retdm.methods.warp import Warp
-from retdm.models import build_image_net
+from retdm.models import build_feature_net, build_image_net
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     kind: type[Method]
-    make: Callable[[Config, nn.Module, int], Method]
+    make: Callable[[Config, Any, int], Method]
+    """From settings, the image net of this kind and the number of labels."""
 
 
 METHODS: dict[str, _Entry] = {
@@ -40,6 +44,8 @@ METHODS: dict[str, _Entry] = {
     "softmax": _Entry(Softmax, Softmax),
     "warp": _Entry(Warp, Warp),
     "center": _Entry(PerLabelCenter, make_center),
+    "lmmo-knn": _Entry(LmmoKnn, LmmoKnn),
+    "mlspl": _Entry(Mlspl, Mlspl),
     "c2ae": _Entry(C2ae, C2ae),
     "cnn-rnn": _Entry(CnnRnn, CnnRnn),
 }
@@ -65,9 +71,8 @@ def build_method(config: Config, labels: int, *, load_weights: bool = True) -> M
     # The seed decides the weights, whatever was drawn before; and nothing drawn later changes.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        image = build_image_net(
-            config.model, image_size=config.data.image_size, load_weights=load_weights
-        )
+        build = build_feature_net if issubclass(entry.kind, FittedMethod) else build_image_net
+        image = build(config.model, image_size=config.data.image_size, load_weights=load_weights)
         method = entry.make(config, image, labels)
     _check_stages(config, method)
     return method

@@ -4,7 +4,8 @@ import torch
 
 from retdm.config import Config
 from retdm.data.manifest import load_manifest
-from retdm.methods import build_method
+from retdm.methods import Method, build_method
+from retdm.methods.fitted import FittedMethod
 from retdm.storage import open_store
 from retdm.train.stages import plan_stages
 
@@ -41,6 +42,9 @@ def describe(config: Config, *, workers: int) -> list[str]:
         lines.append(f"  {name}: {count / 1e6:.2f} M parameters")
     batch = config.data.batch_size
     lines.append(f"batch: {batch} images over {workers} workers, {-(-batch // workers)} each")
+    if isinstance(method, FittedMethod):
+        lines.append("stage fit: one pass over the training images, no steps")
+        return lines + _readings(method)
     for stage in plan_stages(config, method):
         steps = "?" if samples is None else str(-(-samples // batch) * stage.epochs)
         lines.append(
@@ -50,5 +54,8 @@ def describe(config: Config, *, workers: int) -> list[str]:
         )
     bank = config.bank.size * config.model.embedding * _FLOAT_BYTES
     lines.append(f"bank: {config.bank.size} rows, {bank / 2**20:.0f} MiB on every worker")
-    lines += [f"reading: {name} = {value}" for name, value in method.reading.items()]
-    return lines
+    return lines + _readings(method)
+
+
+def _readings(method: Method) -> list[str]:
+    return [f"reading: {name} = {value}" for name, value in method.reading.items()]

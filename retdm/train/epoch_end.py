@@ -16,16 +16,18 @@ from retdm.train.history import publish, rank_score
 from retdm.train.run import Run
 from retdm.train.schedule import StageOptimizer
 from retdm.train.scoring import agree, score_split
-from retdm.train.stages import Stage
+from retdm.train.stages import Stage, stage_order
 from retdm.train.step import EpochSummary
 
 log = logging.getLogger(__name__)
 
 
-def end_epoch(run: Run, stage: Stage, optimizer: StageOptimizer, summary: EpochSummary) -> None:
+def end_epoch(
+    run: Run, stage: Stage, optimizer: StageOptimizer | None, summary: EpochSummary
+) -> None:
     """Validate, adapt the learning rate, record the epoch and hand over a checkpoint.
 
-    Every rank calls this, with `run.progress` behind the epoch.
+    Every rank calls this, with `run.progress` behind the epoch; `optimizer` is None after a fit.
 
     Raises:
         BadSampleError: If all ranks together met more bad images than are allowed.
@@ -38,18 +40,19 @@ def end_epoch(run: Run, stage: Stage, optimizer: StageOptimizer, summary: EpochS
     # Stage 2 cannot move validation scores, so its plateau is seen on its own objective.
     moves = stage.trains_classifier
     monitored = validation[metric] if moves else -summary.means["total"]
-    lr = optimizer.lr
-    optimizer.end_epoch(monitored)
+    lr = optimizer.lr if optimizer else 0.0
+    if optimizer:
+        optimizer.end_epoch(monitored)
     name = f"stage{stage.name}-epoch{progress.epoch:03d}"
     entry: dict[str, Any] = {
         "stage": stage.name,
         "epoch": progress.epoch,
-        # The epoch that `python -m retdm.data trace --epoch` shows.
+        # The epoch that `python -m retdm.data trace --epoch` shows; -1 after a fit.
         "plan_epoch": progress.data.epoch - 1,
         "step": progress.step,
         "checkpoint": name,
         "lr": lr,
-        "rank_score": rank_score(list(run.config.stages).index(stage.name), validation[metric]),
+        "rank_score": rank_score(stage_order(run.config).index(stage.name), validation[metric]),
         "images_per_s": summary.images / summary.seconds,
         "wait_share": summary.wait_seconds / summary.seconds,
         "bad_samples": len(run.bad),
@@ -100,13 +103,13 @@ def _validate(run: Run, stage: Stage) -> dict[str, float]:
     return result
 
 
-def _save(run: Run, optimizer: StageOptimizer) -> Path:
+def _save(run: Run, optimizer: StageOptimizer | None) -> Path:
     """Write a checkpoint to a temporary folder, which the session takes over."""
     folder = Path(tempfile.mkdtemp(prefix="retdm-checkpoint-"))
     checkpoint.save(
         TrainingState(
             model=run.method.state_dict(),
-            optimizer=optimizer.state_dict(),
+            optimizer=optimizer.state_dict() if optimizer else {},
             bank=run.bank.state_dict() if run.bank is not None else {},
             progress=run.progress,
             history=run.history,

@@ -8,14 +8,16 @@ from dataclasses import replace
 from retdm import comm
 from retdm.config import Config
 from retdm.console import bar_line
+from retdm.methods.fitted import FittedMethod
 from retdm.storage import Store
 from retdm.train.epoch_end import end_epoch
+from retdm.train.fitting import fit_stage
 from retdm.train.history import publish
 from retdm.train.logbook import Logbook
 from retdm.train.run import Run, open_run
 from retdm.train.schedule import StageOptimizer
 from retdm.train.session import Session
-from retdm.train.stages import Stage, enter
+from retdm.train.stages import Stage, enter, stage_order
 from retdm.train.start import start_from
 from retdm.train.step import Stepper
 
@@ -39,7 +41,7 @@ def train(config: Config, session: Session, store: Store) -> Run:
     run = open_run(config, session, store)
     if config.start_from and not run.progress.stage:
         start_from(run)
-    order = ["", *config.stages]
+    order = ["", *stage_order(config)]
     try:
         if comm.rank() == 0:
             publish(store, run.history)
@@ -50,7 +52,10 @@ def train(config: Config, session: Session, store: Store) -> Run:
             if stage.name != run.progress.stage:
                 run.progress = replace(run.progress, stage=stage.name, epoch=0)
                 run.optimizer_state = {}
-            _train_stage(run, stage)
+            if isinstance(run.method, FittedMethod):
+                fit_stage(run, stage)
+            else:
+                _train_stage(run, stage)
     finally:
         run.loader.close()
         if run.logbook:

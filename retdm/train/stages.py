@@ -11,6 +11,10 @@ from torch import nn
 from retdm.config import Config, StageSettings
 from retdm.errors import ConfigError
 from retdm.methods import Method
+from retdm.methods.fitted import FittedMethod
+
+FIT = "fit"
+"""The stage of a method that is fitted in one go."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,14 @@ def plan_stages(config: Config, method: Method) -> list[Stage]:
     """The stages this method goes through, in order of their names.
 
     A stage with no epochs, or in which the method has nothing to train, is left out: plain BCE
-    skips the paper's stage 2 and so sees the photos as often as RETDM does.
+    skips the paper's stage 2 and so sees the photos as often as RETDM does. A fitted method has
+    one stage, whatever the settings are.
 
     Raises:
         ConfigError: If nothing is left to train.
     """
+    if isinstance(method, FittedMethod):
+        return [Stage(FIT, ("classifier",), frozenset(), epochs=1, lr=0.0, augment=False)]
     stages = [_reduce(name, settings, config, method) for name, settings in config.stages.items()]
     kept = [stage for stage in stages if stage.epochs and stage.train]
     if not kept:
@@ -47,6 +54,11 @@ def plan_stages(config: Config, method: Method) -> list[Stage]:
             "give at least one of stages.*.epochs a value above 0"
         )
     return kept
+
+
+def stage_order(config: Config) -> list[str]:
+    """Names of all stages that any method can have under these settings, the first one first."""
+    return [*config.stages, FIT]
 
 
 def _reduce(name: str, settings: StageSettings, config: Config, method: Method) -> Stage:
