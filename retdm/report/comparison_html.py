@@ -30,16 +30,16 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --soft: #9aa4b2; --line: #323a45;
   --page: #14181d; --dot: #6aa9ee; --mean: #e6e9ee; --paper: #eb9a63; --bad: #f08a85; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
-  max-width: 1180px; margin: 2.5rem auto; padding: 0 1.25rem; }
+  max-width: 1260px; margin: 2.5rem auto; padding: 0 1.25rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .75rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
 h3 { font-size: .9rem; margin: 0 0 .3rem; font-weight: 600; }
 p, li { margin: .25rem 0; } .note, figcaption { color: var(--soft); font-size: .87rem; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .87rem; }
-th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap;
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
+th, td { padding: .3rem .55rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
 th { color: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(430px, 1fr));
-  gap: 1.4rem; } .plots figure { margin: 0; } svg { width: 100%; height: auto; }
+  gap: 1.4rem; margin-top: 1rem; } .plots figure { margin: 0; } svg { width: 100%; height: auto; }
 .grid { stroke: var(--line); } .tick { fill: var(--soft); font-size: 11px; }
 .name { fill: var(--ink); font-size: 12.5px; } .dot { fill: var(--dot); fill-opacity: .6; }
 .mean { stroke: var(--mean); stroke-width: 2.5; } .baseline { stroke: var(--soft);
@@ -95,7 +95,7 @@ def _plots(summary: Summary) -> list[str]:
     if summary["baseline"]:
         caption += f", dashed: the mean of {summary['baseline']}"
     if any(column["paper"]["values"] for column in summary["columns"].values()):
-        caption += ", diamond: published value (other split, backbone and training)"
+        caption += ", diamond: published value, if near (other split, backbone and training)"
     return [
         "<h2>Every run</h2>",
         f"<p class=note>{escape(caption)}.</p>",

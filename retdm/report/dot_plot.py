@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 _LABEL, _PLOT, _RIGHT, _TOP, _ROW, _BOTTOM = 190, 330, 24, 8, 24, 30
@@ -24,8 +24,17 @@ def dot_plot(metric: str, lines: Sequence[Dots], *, baseline: str = "") -> str:
 
     Colours come from the page's style, so that it can be light or dark.
     """
-    known = [v for line in lines for v in line.values.values()]
-    known += [line.published for line in lines if line.published is not None]
+    dots = [v for line in lines for v in line.values.values()]
+    reach = max(dots) - min(dots)
+    # A published value far from all runs would press their dots into one.
+    lines = [
+        replace(line, published=None)
+        if line.published is not None
+        and not min(dots) - reach <= line.published <= max(dots) + reach
+        else line
+        for line in lines
+    ]
+    known = [*dots, *(line.published for line in lines if line.published is not None)]
     low, high, ticks = axis(min(known), max(known))
     height = _TOP + _ROW * len(lines) + _BOTTOM
 

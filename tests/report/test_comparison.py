@@ -96,7 +96,8 @@ def test_only_a_supported_best_is_bold(summary):
 
 
 def test_every_seed_is_a_dot():
-    lines = [Dots("bce", {"0": 0.9, "1": 0.91}, published=0.88), Dots("none", {})]
+    lines = [Dots("bce", {"0": 0.9, "1": 0.91}, published=0.905)]
+    lines += [Dots("none", {}, published=0.2)]
     svg = ElementTree.fromstring(dot_plot("mAP", lines, baseline="bce"))
     kinds = [element.get("class") for element in svg.iter()]
     assert (kinds.count("dot"), kinds.count("mean")) == (2, 1)

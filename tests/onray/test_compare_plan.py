@@ -1,0 +1,153 @@
+"""Which cells a comparison plans: what makes two of them one, and what is shared."""
+
+import pytest
+
+from retdm.config import Config, apply_overrides, parse
+from retdm.errors import ConfigError
+from retdm.onray.compare_plan import Column, plan_cells, plan_columns
+
+RECIPE = """
+[data]
+url = "nowhere"
+image_size = 32
+[model]
+backbone = "resnet18"
+weights = "none"
+embedding = 8
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+def cells(recipe, methods=(), variants=(), overrides=(), seeds=(0,), digest="d" * 64):
+    columns = plan_columns(recipe, methods, variants, overrides)
+    return plan_cells(columns, seeds, labels=5, data_digest=digest)
+
+
+def names(*args, **kwargs):
+    return [cell.name for cell in cells(*args, **kwargs) if cell.columns]
+
+
+def test_methods_that_begin_with_bce_share_its_stage_for_each_seed(recipe):
+    found = cells(recipe, ["bce", "retdm", "retdm-one-way"], seeds=[0, 3])
+    shared = [cell for cell in found if not cell.columns]
+    assert [(cell.config.seed, cell.config.method) for cell in shared] == [(0, "bce"), (3, "bce")]
+    for cell in found:
+        if cell.columns:
+            (before,) = [one for one in shared if one.config.seed == cell.config.seed]
+            assert cell.shared == before.name
+            assert found.index(before) < found.index(cell)
+    assert [stage.epochs for stage in shared[0].config.stages.values()] == [20, 0, 0]
+    assert {cell.columns: cell.epochs for cell in found} == {
+        (): 20,
+        ("bce",): 20,
+        ("retdm",): 40,
+        ("retdm-one-way",): 40,
+    }
+
+
+def test_another_classification_shares_nothing(recipe):
+    (cell,) = cells(recipe, ["asl"])
+    assert (cell.shared, cell.epochs) == ("", 40)
+
+
+def test_a_run_of_one_stage_does_it_itself(recipe):
+    (cell,) = cells(recipe, ["bce"], overrides=["stages.3.epochs=0"])
+    assert cell.shared == ""
+    assert cell.epochs == 20
+
+
+def test_settings_that_shape_the_shared_stage_make_another_one(recipe):
+    plain, other = (
+        cells(recipe, ["bce"], overrides=given)[0].name for given in ([], ["model.dropout=0.1"])
+    )
+    assert plain != other
+    variants = ["raw:method=retdm,loss.score=neg_dist", "unit:method=retdm,loss.score=inv"]
+    assert len({cell.shared for cell in cells(recipe, variants=variants)}) == 2  # "" and one
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("bce", "loss.tau=0.3"),
+        ("bce", "bank.size=7"),
+        ("bce", "stages.2.epochs=3"),
+        ("bce", "asl.clip=0.2"),
+        ("retdm", "asl.clip=0.2"),
+        ("retdm", "data.url=elsewhere"),
+        ("retdm", "data.loader_workers=0"),
+        ("retdm", "run.max_failures=9"),
+    ],
+)
+def test_what_a_method_does_not_look_at_leaves_its_cell_alone(recipe, method, change):
+    assert names(recipe, [method]) == names(recipe, [method], overrides=[change])
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("bce", "loss.bce_reduction=sum"),
+        ("bce", "stages.3.epochs=3"),
+        ("bce", "data.shuffle_window=2"),
+        ("retdm", "loss.tau=0.3"),
+        ("retdm", "stages.2.lr=0.3"),
+        ("asl", "asl.clip=0.2"),
+    ],
+)
+def test_what_decides_results_makes_another_cell(recipe, method, change):
+    assert names(recipe, [method]) != names(recipe, [method], overrides=[change])
+
+
+def test_other_data_make_other_cells(recipe):
+    assert names(recipe, ["bce"]) != names(recipe, ["bce"], digest="e" * 64)
+
+
+def test_a_setting_that_comes_to_exist_keeps_the_names_of_cells(recipe):
+    """Names hold only what differs from the defaults; this one must never change."""
+    table = apply_overrides({}, ["data.url=u", "method=bce", "model.backbone=resnet18"])
+    columns = [Column("bce", parse(Config, table, source="test"))]
+    found = plan_cells(columns, [0], labels=5, data_digest="d" * 64)
+    assert [cell.name for cell in found] == ["stage1-s0-9f8bf06a", "bce-s0-764c3d53"]
+
+
+def test_columns_with_the_same_settings_are_one_cell(recipe):
+    found = cells(recipe, ["retdm"], ["again:method=retdm,loss.k=10"])
+    assert [cell.columns for cell in found] == [(), ("retdm", "again")]
+
+
+def test_a_variant_may_hold_lists(recipe):
+    (column,) = plan_columns(
+        recipe, [], ['head:method=bce,stages.1.train=["classifier", "image"],loss.k=3'], []
+    )
+    assert column.config.stages["1"].train == ("classifier", "image")
+    assert column.config.loss.k == 3
+
+
+@pytest.mark.parametrize(
+    ("methods", "variants", "overrides", "message"),
+    [
+        ([], [], [], "nothing to compare; give --methods"),
+        (["bce", "bce"], [], [], "bce: named more than once"),
+        (["bce"], ["bce:loss.k=3"], [], "bce: named more than once"),
+        (["bce"], ["raw"], [], "write it as NAME:key=value"),
+        (["bce"], ["a b:loss.k=3"], [], "write it as NAME:key=value"),
+        (["bce"], ["x:seed=3"], [], "--variant x seed=3: give --seeds instead"),
+        (["bce"], [], ["seed=3"], "--set seed=3: give --seeds instead"),
+        (["bce"], [], ["method=bce"], "--set method=bce: give --methods instead"),
+        (["bce"], [], ["start_from=x"], "start_from is set; leave it out"),
+        (["bce"], ["x:loss.kk=3"], [], "unknown setting loss.kk; did you mean loss.k?"),
+    ],
+)
+def test_wrong_columns_are_refused(recipe, methods, variants, overrides, message):
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        plan_columns(recipe, methods, variants, overrides)
+
+
+def test_an_unknown_method_is_refused_before_anything_runs(recipe):
+    with pytest.raises(ConfigError, match="did you mean retdm"):
+        cells(recipe, ["retd"])
