@@ -61,12 +61,11 @@ def test_a_download_sweeps_once_also_while_the_own_lock_is_old(tmp_path: Path) -
     assert cache_folder._LOCK_UNUSED_S >= 3600
 
 
-def _hold(folder: Path, times: int) -> int:
-    """Take one lock so often; how often somebody else had it too."""
-    while not (folder / "begun").exists():
-        time.sleep(0.01)
-    shared = 0
-    for number in range(times):
+def _hold(folder: Path) -> int:
+    """Take one lock again and again, until it was swept often; how often it was held twice."""
+    shared = number = 0
+    while not (folder / "enough").exists():
+        number += 1
         with closing(NodeLock(folder / NAME)) as lock:
             if not lock.take(wait=number % 4 > 0):
                 continue
@@ -80,23 +79,17 @@ def _hold(folder: Path, times: int) -> int:
     return shared
 
 
-def _sweep(folder: Path) -> int:
-    """Sweep again and again: how often the file was removed."""
-    swept = 0
-    while not (folder / "done").exists():
+def _sweep(folder: Path) -> None:
+    """Sweep until the file was removed often, while others take the lock."""
+    swept, until = 0, time.monotonic() + 60
+    while swept < 100 and time.monotonic() < until:
         swept += sweep(folder, unused_s=-60)
-        if swept:
-            (folder / "begun").touch()
-    return swept
+    (folder / "enough").touch()
+    assert swept > 20
 
 
 def test_a_lock_that_is_swept_all_the_time_is_never_held_twice(tmp_path: Path) -> None:
-    (tmp_path / NAME).touch()
     with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
-        sweeping = pool.submit(_sweep, tmp_path)
-        try:
-            holding = [pool.submit(_hold, tmp_path, 500) for _ in range(3)]
-            assert [call.result(timeout=120) for call in holding] == [0, 0, 0]
-        finally:
-            (tmp_path / "done").touch()
-        assert sweeping.result(timeout=60) > 20
+        holding = [pool.submit(_hold, tmp_path) for _ in range(3)]
+        pool.submit(_sweep, tmp_path).result(timeout=200)
+        assert [call.result(timeout=60) for call in holding] == [0, 0, 0]
