@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from retdm import comm
+from retdm import __version__, comm
 from retdm.config import Config, parse
 from retdm.data.split import open_split
 from retdm.evaluation import evaluate, fit_thresholds, label_frequency_map, strict_json
@@ -77,5 +77,6 @@ def conclude(run: Run) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
-    names = ("retdm", "torch", "torchvision", "numpy", "pillow", "ray", "webdataset")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    names = ("torch", "torchvision", "numpy", "pillow", "ray", "webdataset")
+    own = {"python": platform.python_version(), "retdm": __version__}
+    return own | {name: version(name) for name in names}
