@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from retdm.bank import LabelSets
 from retdm.config import Config, parse
@@ -74,6 +75,45 @@ def test_parts_are_detached_scalars_with_a_total(model):
     for value in output.parts.values():
         assert value.shape == ()
         assert not value.requires_grad
+
+
+class Bits(nn.Module):
+    """An image net for `easy`: each corner's brightness, in a space of width 8."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(12, 8)
+
+    def forward(self, images):
+        return self.linear(images.flatten(1) / 255 - 0.5)
+
+
+def easy():
+    """Images whose labels can be read off: each present one brightens a corner."""
+    rng = torch.Generator().manual_seed(0)
+    targets = torch.arange(1, 15)[:, None].bitwise_and(2 ** torch.arange(LABELS)) > 0
+    noise = torch.randint(0, 60, (14, 3, 2, 2), dtype=torch.uint8, generator=rng)
+    images = noise + 190 * targets.view(14, 1, 2, 2).to(torch.uint8)
+    return Batch(images, targets, torch.arange(14), torch.ones(14, dtype=torch.bool), 14)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.kind.reach])
+def test_its_loss_falls_and_its_scores_tell_easy_labels_apart(name):
+    torch.manual_seed(0)
+    method, data = METHODS[name].make(config(method=name), Bits(), LABELS), easy()
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9)
+    totals = []
+    for step in range(150):
+        given = StepContext(method.losses, None, False, LabelSets(data.targets), seed=0, step=step)
+        optimizer.zero_grad()
+        output = method(data, given)
+        output.total.backward()
+        optimizer.step()
+        totals.append(output.total.item())
+    assert sum(totals[-10:]) / 10 < 0.8 * totals[0]
+    scores = method.scores(data.images)
+    right = scores.where(data.targets, 2).amin(1) > scores.where(~data.targets, -1).amax(1)
+    assert right.float().mean() > 0.8
 
 
 def test_scores_are_probabilities_and_leave_the_modes_alone(model):
