@@ -6,10 +6,35 @@ import torch
 
 from retdm.data.bad import BadSamples
 from retdm.data.split import open_split
+from retdm.evaluation import evaluate, fit_thresholds
 from retdm.methods import build_method
 from retdm.train.scoring import score_split
 
 pytestmark = pytest.mark.slow
+
+
+class PixelMeans:
+    """Scores whose rounding does not depend on which images share a batch."""
+
+    def scores(self, images):
+        sums = images.flatten(1).to(torch.int64).sum(1, keepdim=True) % 997
+        return ((sums + torch.arange(5)) / 1001).float()
+
+
+def _metrics(rank, config):
+    data = open_split(config.data.url, "test")
+    scores, targets = score_split(
+        PixelMeans(), data, config.data, torch.device("cpu"), bad=BadSamples(0)
+    )
+    return evaluate(scores, targets[:, :5], fitted=fit_thresholds(scores, targets[:, :5]))
+
+
+def test_metrics_of_several_ranks_are_exactly_those_of_one(ranks, small):
+    config = small("data.batch_size=5")
+    alone = _metrics(0, config)
+    for world in (2, 3):
+        for metrics in ranks(world).run(_metrics, config):
+            np.testing.assert_equal(metrics, alone)
 
 
 def _scores(rank, config):
