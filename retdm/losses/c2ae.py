@@ -41,35 +41,44 @@ def latent_distance(
 
 
 def orthogonality(
-    latents: Float[Tensor, "batch latent"], valid: Bool[Tensor, " batch"]
+    latents: Float[Tensor, "batch latent"],
+    valid: Bool[Tensor, " batch"],
+    *,
+    mean_square: float,
 ) -> Float[Tensor, ""]:
-    r"""How far the latent dimensions are from being uncorrelated and of unit size.
+    r"""How far the latent dimensions are from being uncorrelated and of one given size.
 
-    $$\frac{1}{K} \left\lVert \frac{1}{n} Z^T Z - I \right\rVert_F^2$$
+    $$\frac{c}{K} \left\lVert \frac{1}{n c} Z^T Z - I \right\rVert_F^2$$
 
     The penalty form of the constraint. It couples the n valid rows: this is the one term of the
-    project that is no sum over images. The paper, and its authors' CORR_error.m, have the
-    batch's sum $Z^T Z$ in place of its mean, so that their latents shrink as batches grow;
-    divided by n the term asks the same of every batch, apart from sampling noise of order
-    1 / n. With n < K rows it cannot be 0.
+    project that is no sum over images. The paper, and its authors' CORR_error.m, ask for
+    $Z^T Z = I$, a sum over the batch, so that their latents shrink as batches grow. Here the
+    mean square of a latent is to be c whatever the batch, apart from sampling noise of order
+    1 / n. That is their constraint on $Z / \sqrt{n c}$; the factor c scales the penalty like
+    `latent_distance`, which keeps their weights of the two. With n < K rows it cannot be 0.
 
     Args:
         latents: Of the global batch; padding may be anything finite.
         valid: Which rows count.
+        mean_square: The size c, above 0.
 
     Returns:
-        0 or more; 1 for latents that are all zero, or with no valid row.
+        0 or more; c for latents that are all zero, or with no valid row.
 
     Example:
         >>> import torch
         >>> z = torch.tensor([[1.0, 1.0], [1.0, -1.0], [9.0, 9.0]])
-        >>> orthogonality(z, torch.tensor([True, True, False])).item()
+        >>> valid = torch.tensor([True, True, False])
+        >>> orthogonality(z, valid, mean_square=1.0).item()
         0.0
+        >>> orthogonality(z, valid, mean_square=0.5).item()  # 0.5 * (2 - 1)^2
+        0.5
     """
     rows = latents.masked_fill(~valid[:, None], 0)
-    moment = rows.T @ rows / valid.sum().clamp(min=1).to(rows.dtype)
+    count = valid.sum().clamp(min=1).to(rows.dtype)
+    moment = rows.T @ rows / (count * mean_square)
     identity = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
-    return (moment - identity).square().sum() / rows.shape[1]
+    return mean_square * (moment - identity).square().sum() / rows.shape[1]
 
 
 def pairwise_exponential(

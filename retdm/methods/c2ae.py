@@ -15,11 +15,12 @@ Where the authors' code is peculiar, and what is done here:
 * It divides the ranking gradient by its alpha = 2. Here `c2ae.alpha` multiplies: 0.5.
 * It has a factor 5 in the exponent, which its gradient leaves out: `c2ae.sharpness`.
 * It sums over the batch, in the constraint too, where that makes the latents shrink as the batch
-  grows. Here all is a mean over the batch, and over the latent dimensions, so that one learning
-  rate serves every batch size and label space. Beside the distance, the ranking loss then
-  weighs batch / K times less than there.
-* Its latents are sigmoid(z) - 0.5. A mean square of 1, which the averaged constraint asks for,
-  is out of reach of those (at most 1/4); latents are linear here.
+  grows. Here all is a mean over the batch and over the K latent units, so that one learning rate
+  serves every batch size and label space. Latents are sigmoid(z) - 0.5 as there; their mean
+  square is to be 1/16, well inside that range, where the authors' becomes 1 / batch. This is
+  their distance and constraint, both times 1 / (16 K); the ranking loss, a sum over the batch
+  there, would have the weight batch * alpha / (16 K), which is near `c2ae.alpha` for their
+  batches of 500 and tens of labels.
 * It keeps the ranking gradient out of F_x. So does the equation, in which the ranking loss is one
   of F_d(F_e(y)): F_x learns from the distance and its constraint alone.
 * It has a second decoder, fed with F_x(x), that is trained and never used: left out.
@@ -50,6 +51,9 @@ from retdm.methods.base import (
 from retdm.methods.classifier import EMBEDDING
 from retdm.models.autoencoder import CorrelatedAutoencoder
 
+_MEAN_SQUARE = 1 / 16
+"""Of each latent, which is below 1/4 in any case."""
+
 
 class C2ae(Method):
     """Image net and autoencoder, trained jointly."""
@@ -60,15 +64,15 @@ class C2ae(Method):
     classification: ClassVar[str] = "c2ae"
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
-        """Put a fresh autoencoder for `labels` labels on `image`; the `c2ae` settings are used."""
+        """Put a fresh autoencoder on `image`; the `c2ae` settings are used."""
         settings = config.c2ae
         latent = max(1, round(settings.latent_share * labels))
         autoencoder = CorrelatedAutoencoder(
             config.model.embedding, labels, latent=latent, hidden=settings.hidden
         )
         reading = {
-            "latent space": f"{latent} linear units, from f by leaky ReLU and one layer; encoder "
-            f"and decoder with {settings.hidden} hidden units, leaky ReLU 0.1",
+            "latent space": f"{latent} units, sigmoid - 0.5, mean square 1/16; f, leaky ReLU and "
+            f"one layer to it; encoder and decoder with {settings.hidden} hidden units",
             "c2ae": "mean over images and latent units of the squared distance + "
             f"{settings.orthogonality:g} * squared error of both second-moment matrices of the "
             f"global batch + {settings.alpha:g} * ranking loss of the decoded label code, not "
@@ -111,5 +115,7 @@ def _orthogonality_share(
     """
     both = comm.gather_rows_autograd(torch.stack([images, label_sets], 1))
     valid = comm.gather_rows(batch.valid)
-    terms = [losses.orthogonality(codes, valid) for codes in both.unbind(1)]
+    terms = [
+        losses.orthogonality(codes, valid, mean_square=_MEAN_SQUARE) for codes in both.unbind(1)
+    ]
     return torch.stack(terms).sum() / comm.world_size()

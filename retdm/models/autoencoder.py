@@ -16,7 +16,7 @@ class CorrelatedAutoencoder(nn.Module):
 
     F_x is one leaky ReLU and one linear layer: with the image net's own two layers it is the
     authors' net of two hidden layers on the backbone's features. F_e and F_d have one hidden
-    layer each. Latents are linear; the decoder gives logits.
+    layer each. Latents are sigmoid(z) - 0.5, in (-0.5, 0.5); the decoder gives logits.
     """
 
     def __init__(self, embedding: int, labels: int, *, latent: int, hidden: int) -> None:
@@ -36,13 +36,11 @@ class CorrelatedAutoencoder(nn.Module):
 
     def project(self, embeddings: Float[Tensor, "rows embed"]) -> Float[Tensor, "rows latent"]:
         """F_x: from image embeddings to latents."""
-        latents: Tensor = self.image(embeddings)
-        return latents
+        return _latents(self.image(embeddings))
 
     def encode(self, targets: Bool[Tensor, "rows labels"]) -> Float[Tensor, "rows latent"]:
         """F_e: from label sets, read as 0 and 1, to latents."""
-        latents: Tensor = self.encoder(targets.to(next(self.encoder.parameters()).dtype))
-        return latents
+        return _latents(self.encoder(targets.to(next(self.encoder.parameters()).dtype)))
 
     def decode(self, latents: Float[Tensor, "rows latent"]) -> Float[Tensor, "rows labels"]:
         """F_d before its sigmoid: from latents of either kind to one logit a label."""
@@ -58,3 +56,7 @@ def _two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, hidden), nn.LeakyReLU(_SLOPE), nn.Linear(hidden, outputs)
     )
+
+
+def _latents(outputs: Tensor) -> Tensor:
+    return outputs.sigmoid() - 0.5

@@ -87,6 +87,7 @@ def path_scores(paths: Paths) -> Float[Tensor, "rows labels"]:
         In [0, 1]; a function of the image's own paths.
 
     Example:
+        >>> import torch
         >>> members = torch.tensor([[[True, True, False], [True, False, False]]])
         >>> nearest = torch.tensor([[[0.8, 0.6, 0.1], [0.8, 0.6, 0.3]]])
         >>> path_scores(Paths(torch.tensor([[0.6, 0.2]]).log(), members, nearest))
