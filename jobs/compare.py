@@ -140,7 +140,7 @@ def _baseline(given: str | None, names: list[str]) -> str:
 
 def _list(cells: "list[Cell]", folder: str) -> None:
     """Show the cells and what storage holds of each."""
-    from retdm.onray.compare_run import standing
+    from retdm.onray.compare_standing import standing
 
     for number, cell in enumerate(cells, 1):
         after = f", from {cell.shared}" if cell.shared else ""

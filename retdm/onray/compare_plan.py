@@ -11,7 +11,7 @@ Methods that begin with the same classification stage start from one run of it p
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -58,6 +58,8 @@ class Cell:
     """Cell whose last checkpoint it starts from; "" if it does everything itself."""
     epochs: int = 0
     """Epochs of its own, shared ones not counted."""
+    unused: tuple[tuple[str, ...], ...] = ()
+    """Paths of the settings and tables that its method never looks at."""
 
     @property
     def title(self) -> str:
@@ -127,20 +129,19 @@ def plan_cells(
     for seed in seeds:
         for column in columns:
             given = column.config.model_copy(update={"seed": seed})
-            config, first, rest = _essential(given, labels)
-            shared = None
-            if first is not None and rest:
-                shared, begin, more = _essential(_only(given, first), labels)
-                shared = shared if begin == first and not more else None
+            config, first, rest, unused = _essential(given, labels)
             before = ""
-            if shared is not None and first is not None:
-                before = _name(SHARED, shared, data_digest)
-                cells.setdefault(before, Cell(before, (), shared, epochs=first.epochs))
+            if first is not None and rest:
+                shared, begin, more, without = _essential(_only(given, first), labels)
+                if begin == first and not more:
+                    before = _name(SHARED, shared, data_digest)
+                    stage = Cell(before, (), shared, epochs=first.epochs, unused=without)
+                    cells.setdefault(before, stage)
             name = _name(config.method, config, data_digest)
             together = (*cells[name].columns, column.name) if name in cells else (column.name,)
             epochs = sum(stage.epochs for stage in rest)
             epochs += first.epochs if first is not None and not before else 0
-            cells[name] = Cell(name, together, config, before, epochs)
+            cells[name] = Cell(name, together, config, before, epochs, unused)
     return list(cells.values())
 
 
@@ -153,29 +154,46 @@ def _only(config: Config, first: Stage) -> Config:
     return config.model_copy(update={"method": "bce", "stages": stages})
 
 
-def _essential(config: Config, labels: int) -> tuple[Config, Stage | None, list[Stage]]:
+def _essential(
+    config: Config, labels: int
+) -> tuple[Config, Stage | None, list[Stage], tuple[tuple[str, ...], ...]]:
     """The settings with those that the method ignores at their defaults, and its stages.
 
     Returns:
-        Settings; the first stage if other methods can have it in common; the stages after that.
+        Settings; the first stage if other methods can have it in common; the stages after that;
+        paths of what is ignored.
     """
     stages, losses, classification = _traits(config.model_copy(update={"seed": 0}), labels)
     table, defaults = config.model_dump(), Config().model_dump()
-    for name, owner in _OWNERS.items():
-        if config.method != owner:
-            table[name] = defaults[name]
+    unused: list[tuple[str, ...]] = [
+        (name,) for name, owner in _OWNERS.items() if config.method != owner
+    ]
     if losses == _CLASSIFIES:
-        table["bank"] = defaults["bank"]
-        table["loss"] = {**defaults["loss"], "bce_reduction": config.loss.bce_reduction}
+        unused += [("bank",), *(("loss", key) for key in table["loss"] if key != "bce_reduction")]
+    for path in unused:
+        put(table, path, taken(defaults, path))
     trained = {stage.name for stage in stages}
-    for name, stage in table["stages"].items():
-        if name not in trained:
-            table["stages"][name] = {**DEFAULT_STAGES.get(name, stage), "epochs": 0}
-    plain = Config.model_validate(table)
-    first = stages[0]
+    for name in table["stages"].keys() - trained:
+        unused.append(("stages", name))
+        table["stages"][name] = {**DEFAULT_STAGES.get(name, table["stages"][name]), "epochs": 0}
+    plain, first = Config.model_validate(table), stages[0]
     if classification == "bce" and first.losses == _CLASSIFIES:
-        return plain, first, list(stages[1:])
-    return plain, None, list(stages)
+        return plain, first, list(stages[1:]), tuple(sorted(unused))
+    return plain, None, list(stages), tuple(sorted(unused))
+
+
+def taken(table: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """The setting or table at the path; None if there is none."""
+    for key in path:
+        table = table.get(key, {})
+    return table or None if isinstance(table, Mapping) else table
+
+
+def put(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set what lies at the path, whose tables exist."""
+    for key in path[:-1]:
+        table = table[key]
+    table[path[-1]] = value
 
 
 @cache

@@ -5,7 +5,6 @@ that fails stops those that start from it and no others. The same call again goe
 earlier one was cut off.
 """
 
-import json
 import logging
 import queue
 import threading
@@ -17,14 +16,11 @@ from typing import Any, Literal
 import ray
 
 from retdm.config import Config
-from retdm.errors import CheckpointError, RetdmError
+from retdm.errors import RetdmError
 from retdm.onray.compare_plan import Cell
-from retdm.onray.launch import RUN, run_on_ray
+from retdm.onray.compare_standing import standing, starting
+from retdm.onray.launch import run_on_ray
 from retdm.onray.workers import Workers
-from retdm.storage import join_url, open_store
-from retdm.train.checkpoint import deciding
-from retdm.train.history import checkpoint_name, reached
-from retdm.train.result import RESULT
 
 log = logging.getLogger(__name__)
 How = Literal["reused", "trained", "failed"]
@@ -39,49 +35,6 @@ class Outcome:
     seconds: float
     result: dict[str, Any] | None
     error: str
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What storage holds of a cell before anything is run."""
-
-    result: dict[str, Any] | None
-    stage: str
-    """Stage reached; "" if it is still to begin."""
-    epoch: int
-
-    @property
-    def text(self) -> str:
-        """For a list of what is to do."""
-        if self.result is not None:
-            return "finished, reused"
-        if self.stage:
-            return f"resumed after stage {self.stage} epoch {self.epoch}"
-        return "to run"
-
-
-def standing(folder: str, cell: Cell) -> Standing:
-    """Look at what there is of the cell in `folder`, the URL that holds all cells.
-
-    Raises:
-        CheckpointError: If it is finished, but settings left at their defaults were others.
-    """
-    store = open_store(join_url(folder, cell.name))
-    if store.size(RESULT) is None:
-        return Standing(None, *reached(store))
-    result: dict[str, Any] = json.loads(store.read(RESULT))
-    then, now = deciding(result["config"]), deciding(cell.config.model_dump(mode="json"))
-    differing = [
-        f"{key}: {then[key]} -> {now[key]}"
-        for key in sorted(then.keys() & now.keys() - {"start_from"})
-        if then[key] != now[key]
-    ]
-    if differing:
-        raise CheckpointError(
-            f"{store.url}: finished when the defaults were others ({'; '.join(differing)}); "
-            "set the old values, or use another --run-name"
-        )
-    return Standing(result, "", 0)
 
 
 def concurrency_for(config: Config, workers: Workers) -> int:
@@ -221,7 +174,7 @@ def _run(cell: Cell, storage: str, workers: Workers) -> Outcome:
     """Run, in a thread of its own, whatever comes of it."""
     begun = time.monotonic()
     try:
-        config = _starting(cell, storage)
+        config = starting(cell, storage)
         result = run_on_ray(
             config, storage=storage, name=cell.name, workers=workers, resume="auto"
         )
@@ -234,16 +187,3 @@ def _run(cell: Cell, storage: str, workers: Workers) -> Outcome:
         text = f"{type(error).__name__}: {said[-1] if said else 'no message'}"
         return Outcome(cell, "failed", time.monotonic() - begun, None, text)
     return Outcome(cell, "trained", time.monotonic() - begun, result, "")
-
-
-def _starting(cell: Cell, storage: str) -> Config:
-    """The cell's settings with the checkpoint to start from; a begun one keeps its own."""
-    store = open_store(join_url(storage, cell.name))
-    if reached(store)[0]:
-        start_from = json.loads(store.read(RUN))["config"].get("start_from", "")
-    elif cell.shared:
-        shared = join_url(storage, cell.shared)
-        start_from = join_url(shared, checkpoint_name(open_store(shared), "latest"))
-    else:
-        start_from = ""
-    return cell.config.model_copy(update={"start_from": start_from})

@@ -10,7 +10,8 @@ from retdm.config import Config
 from retdm.errors import CheckpointError, DivergenceError
 from retdm.onray import compare_run
 from retdm.onray.compare_plan import Cell
-from retdm.onray.compare_run import run_cells, standing
+from retdm.onray.compare_run import run_cells
+from retdm.onray.compare_standing import standing
 from retdm.onray.workers import Workers
 from retdm.storage import open_store
 from retdm.train.history import publish
@@ -143,6 +144,20 @@ def test_a_result_under_other_defaults_is_not_taken_for_ours(runs, tmp_path):
     with pytest.raises(CheckpointError, match=r"defaults were others \(asl.clip: 0.2 -> 0.05\)"):
         standing(str(tmp_path), CELLS[3])
     assert "defaults were others" in run(tmp_path, CELLS[3:])["asl"].error
+
+
+def test_other_defaults_of_what_the_method_ignores_do_not_matter(runs, tmp_path):
+    cell = Cell("bce", ("bce",), Config(method="bce"), unused=(("asl",), ("loss", "tau")))
+    run(tmp_path, [cell])
+    path = tmp_path / "bce/result.json"
+    result = json.loads(path.read_text())
+    result["config"]["asl"]["clip"] = result["config"]["loss"]["tau"] = 0.2
+    path.write_text(json.dumps(result))
+    assert standing(str(tmp_path), cell).text == "finished, reused"
+    # The same where it only began: it goes on under the settings that it was begun with.
+    path.rename(tmp_path / "bce/run.json")
+    (tmp_path / "bce/run.json").write_text(json.dumps({"config": result["config"]}))
+    assert run(tmp_path, [cell])["bce"].result["config"]["asl"]["clip"] == 0.2
 
 
 def test_progress_tells_count_time_and_rest(runs, tmp_path, caplog):
