@@ -65,7 +65,11 @@ class LmmoSettings(Settings):
     ridge: float = Field(
         default=1.0, gt=0, description="Of the regression to label space, beside its mean square"
     )
-    cost: float = Field(default=1.0, gt=0, description="Weight of the squared slacks")
+    cost: float = Field(
+        default=100.0,
+        gt=0,
+        description="Weight of the squared slacks; little leaves out directions",
+    )
     iterations: int = Field(default=200, ge=1, description="Most projected gradient steps")
 
 

@@ -13,7 +13,6 @@ from retdm.methods.self_paced import (
     WeightedLogistic,
     alternate,
     first_pace,
-    of_pairs,
     pair_losses,
     pair_weights,
 )
@@ -48,9 +47,9 @@ class Mlspl(FittedMethod):
             LinearClassifier(image.width, labels),
             {
                 "self-paced function": config.mlspl.pace,
-                "pace": "one for each label and each of its classes: its median loss in a "
-                f"fit to all pairs with ridge {config.mlspl.start_ridge:g}, times {config.mlspl.growth:g} "
-                "in every round",
+                "pace": "one for each label: the larger median loss, of its positives or its "
+                f"negatives, in a fit to all pairs with ridge {config.mlspl.start_ridge:g}; "
+                f"times {config.mlspl.growth:g} in every round",
                 "local codes": "none",
                 "loss": "logistic, mean over images; ridge on the weights, not on the bias",
             },
@@ -78,9 +77,9 @@ class Mlspl(FittedMethod):
         for _ in range(settings.rounds):
             # Before the first round too: a pair with just the median loss would have no weight.
             pace = pace * settings.growth
-            total = alternate(model, of_pairs(pace, targets), settings.pace)[-1]
+            total = alternate(model, pace, settings.pace)[-1]
         losses = pair_losses(model.logits(), targets)
-        weights = pair_weights(losses, of_pairs(pace, targets), settings.pace)
+        weights = pair_weights(losses, pace, settings.pace)
         linear = model.parameters[:, :-1], model.parameters[:, -1]
         weight, bias = on_raw_features(*linear, mean, scale)
         classifier = self.parts["classifier"]

@@ -5,7 +5,7 @@ Objective, for labels c and images i of N, with the logistic loss l:
     1/N sum_ic [ v_ic l(y_ic, w_c x_i + b_c) + f(v_ic, pace) ] + ridge ||W||^2,   0 <= v <= 1
     f = -pace v (hard)   or   pace (v^2 / 2 - v) (linear)
 
-Shapes: images, features, labels; the pace has a value for each label and each of its two classes.
+Shapes: images, features, labels; each label has its own pace.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def pair_losses(
 
 
 def pair_weights(
-    losses: Float[Tensor, "images labels"], pace: Float[Tensor, "images labels"], kind: Pace
+    losses: Float[Tensor, "images labels"], pace: Float[Tensor, " labels"], kind: Pace
 ) -> Float[Tensor, "images labels"]:
     """The weights v in [0, 1] that minimise the objective while the classifiers stand still.
 
@@ -42,7 +42,7 @@ def pair_weights(
 
 
 def regulariser(
-    weights: Float[Tensor, "images labels"], pace: Float[Tensor, "images labels"], kind: Pace
+    weights: Float[Tensor, "images labels"], pace: Float[Tensor, " labels"], kind: Pace
 ) -> Float[Tensor, "images labels"]:
     """The term f(v, pace) that rewards large weights, by the pair."""
     return -pace * weights if kind == "hard" else pace * (weights.square() / 2 - weights)
@@ -50,24 +50,20 @@ def regulariser(
 
 def first_pace(
     losses: Float[Tensor, "images labels"], targets: Bool[Tensor, "images labels"]
-) -> Float[Tensor, "2 labels"]:
-    """The median loss of each label's negatives, row 0, and positives, row 1.
+) -> Float[Tensor, " labels"]:
+    """The pace that lets in at least half of each label's positives, and half of its negatives.
 
-    One pace for both would leave out all positives of a rare label at the start, and its
-    classifier would collapse. A class without images gets 1.
+    That is the larger of their two median losses; a pair with just that loss has weight 0 yet.
+    The median of all would leave out the positives of a rare label, and its classifier would
+    collapse. A class without images says nothing.
     """
-    rows = []
-    for wanted in (~targets, targets):
-        medians = losses.masked_fill(~wanted, torch.nan).nanmedian(dim=0).values
-        rows.append(medians.nan_to_num(nan=1.0).clamp(min=_LEAST_PACE))
-    return torch.stack(rows)
-
-
-def of_pairs(
-    pace: Float[Tensor, "2 labels"], targets: Bool[Tensor, "images labels"]
-) -> Float[Tensor, "images labels"]:
-    """The pace of each pair: that of its label and class."""
-    return torch.where(targets, pace[1], pace[0])
+    medians = torch.stack(
+        [
+            losses.masked_fill(~wanted, torch.nan).nanmedian(dim=0).values
+            for wanted in (targets, ~targets)
+        ]
+    )
+    return medians.nan_to_num(nan=0.0).amax(dim=0).clamp(min=_LEAST_PACE)
 
 
 class WeightedLogistic:
@@ -155,9 +151,7 @@ def minimise(function: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor)
     return found if function(found)[0] <= function(start)[0] else start
 
 
-def alternate(
-    model: WeightedLogistic, pace: Float[Tensor, "images labels"], kind: Pace
-) -> list[float]:
+def alternate(model: WeightedLogistic, pace: Float[Tensor, " labels"], kind: Pace) -> list[float]:
     """Set the weights, then fit the classifiers: the objective after each of the two."""
     values = []
     weights = pair_weights(pair_losses(model.logits(), model.targets), pace, kind)
@@ -170,7 +164,7 @@ def alternate(
 def objective(
     model: WeightedLogistic,
     weights: Float[Tensor, "images labels"],
-    pace: Float[Tensor, "images labels"],
+    pace: Float[Tensor, " labels"],
     kind: Pace,
 ) -> float:
     """The whole objective, which both halves of an alternation minimise."""

@@ -98,7 +98,8 @@ def read(store: Store, about: Mapping[str, str | int], *, images: int) -> Featur
 
 
 def _parse(path: Path, about: Mapping[str, str | int], images: int) -> Features:
-    with np.load(path, allow_pickle=False) as archive:
+    # NumPy leaves open what it opens itself if the archive is damaged.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     checksum = arrays.pop("checksum")
     if not np.array_equal(checksum, _checksum(arrays)):

@@ -9,8 +9,10 @@ from retdm.config import Config, parse
 from retdm.data.batch import Batch
 from retdm.errors import ConfigError
 from retdm.methods import METHODS, StepContext, build_method
+from retdm.methods.fitted import FittedMethod
 
 LABELS = 4
+FITTED = [name for name, entry in METHODS.items() if issubclass(entry.kind, FittedMethod)]
 TABLE = {
     "data": {"image_size": 32},
     "model": {"backbone": "squeezenet1_1", "weights": "none", "embedding": 8},
@@ -28,13 +30,29 @@ def name(request):
 
 @pytest.fixture
 def model(name):
-    return build_method(config(method=name), LABELS)
+    return made(name)
+
+
+def made(name, **more):
+    """The method; fitted to a few images if it is one that is fitted."""
+    method = build_method(config(method=name, **more), LABELS)
+    if isinstance(method, FittedMethod):
+        images, targets = batch(60).images, batch(60).targets
+        method.fit(method.embed(images).detach(), targets)
+    return method
+
+
+@pytest.fixture
+def stepping(model):
+    if isinstance(model, FittedMethod):
+        pytest.skip("fitted in one go: it has no steps, losses and gradients")
+    return model
 
 
 def batch(rows=4):
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (rows, 3, 32, 32), dtype=torch.uint8, generator=rng)
-    targets = torch.eye(LABELS, dtype=torch.bool).repeat(2, 1)[:rows]
+    targets = torch.eye(LABELS, dtype=torch.bool).repeat(rows, 1)[:rows]
     return Batch(images, targets, torch.arange(rows), torch.ones(rows, dtype=torch.bool), rows)
 
 
@@ -43,20 +61,20 @@ def context(losses):
     return StepContext(losses, None, False, sets, seed=0, step=0)
 
 
-def test_its_losses_reach_all_its_parts(model):
-    model(batch(), context(model.losses)).total.backward()
-    assert frozenset().union(*model.reach.values()) == set(model.parts)
-    for part in model.parts.values():
+def test_its_losses_reach_all_its_parts(stepping):
+    stepping(batch(), context(stepping.losses)).total.backward()
+    assert frozenset().union(*stepping.reach.values()) == set(stepping.parts)
+    for part in stepping.parts.values():
         assert all(p.grad is not None for p in part.parameters())
 
 
-def test_each_loss_trains_the_parts_it_says(model):
-    for loss, parts in model.reach.items():
-        model.zero_grad()
-        model(batch(), context(frozenset({loss}))).total.backward()
+def test_each_loss_trains_the_parts_it_says(stepping):
+    for loss, parts in stepping.reach.items():
+        stepping.zero_grad()
+        stepping(batch(), context(frozenset({loss}))).total.backward()
         trained = {
             name
-            for name, part in model.parts.items()
+            for name, part in stepping.parts.items()
             if any(p.grad is not None for p in part.parameters())
         }
         assert trained == parts
@@ -67,8 +85,8 @@ def test_every_parameter_is_in_one_part(model):
     assert sorted(in_parts) == sorted(id(p) for p in model.parameters())
 
 
-def test_parts_are_detached_scalars_with_a_total(model):
-    output = model(batch(), context(model.losses))
+def test_parts_are_detached_scalars_with_a_total(stepping):
+    output = stepping(batch(), context(stepping.losses))
     assert "total" in output.parts
     assert output.total.shape == ()
     assert output.total.item() == pytest.approx(output.parts["total"].item())
@@ -142,15 +160,47 @@ def test_weights_are_a_function_of_the_seed(name):
     two = build_method(config(method=name), LABELS).state_dict()
     other = build_method(config(method=name, seed=7), LABELS).state_dict()
     torch.testing.assert_close(one, two, rtol=0, atol=0)
-    fresh = [name for name in one if name.startswith("parts.classifier.")]
+    part = "image" if name in FITTED else "classifier"
+    fresh = [name for name in one if name.startswith(f"parts.{part}.")]
     assert fresh
     assert not all(torch.equal(one[name], other[name]) for name in fresh)
 
 
 def test_survives_a_checkpoint(name, model):
     other = build_method(config(method=name, seed=9), LABELS)
+    before = other.scores(batch().images)
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other.scores(batch().images), model.scores(batch().images))
+    assert not torch.equal(before, other.scores(batch().images))
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_fit_is_a_function_of_its_input(name):
+    torch.testing.assert_close(made(name).state_dict(), made(name).state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_fit_takes_no_steps_and_leaves_the_image_net_alone(name):
+    fresh, fitted = build_method(config(method=name), LABELS), made(name)
+    for key, value in fresh.parts["image"].state_dict().items():
+        assert torch.equal(value, fitted.parts["image"].state_dict()[key])
+    assert not any(parameter.requires_grad for parameter in fitted.parameters())
+    assert not any(module.training for module in fitted.parts["image"].modules())
+    with pytest.raises(TypeError, match="takes no steps; call fit"):
+        fitted(batch(), context(frozenset()))
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_fit_tells_separable_features_apart(name):
+    method = build_method(config(method=name), LABELS)
+    width = method.parts["image"].width
+    rng = torch.Generator().manual_seed(0)
+    targets = torch.rand(200, LABELS, generator=rng) < 0.4
+    features = targets.float() @ torch.randn(LABELS, width, generator=rng)
+    features = 100 + 3 * features + 0.5 * torch.randn(200, width, generator=rng)
+    method.fit(features[:150], targets[:150])
+    scores = method.probabilities(method.logits(features[150:]))
+    assert ((scores > 0.5) == targets[150:]).float().mean() > 0.97
 
 
 def test_reading_is_text(model):
