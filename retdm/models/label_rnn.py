@@ -90,8 +90,9 @@ def path_scores(paths: Paths) -> Float[Tensor, "rows labels"]:
         >>> import torch
         >>> members = torch.tensor([[[True, True, False], [True, False, False]]])
         >>> nearest = torch.tensor([[[0.8, 0.6, 0.1], [0.8, 0.6, 0.3]]])
-        >>> path_scores(Paths(torch.tensor([[0.6, 0.2]]).log(), members, nearest))
-        tensor([[0.9998, 0.7499, 0.0001]])
+        >>> scores = path_scores(Paths(torch.tensor([[0.6, 0.2]]).log(), members, nearest))
+        >>> [round(score, 5) for score in scores[0].tolist()]
+        [0.9998, 0.74985, 0.00015]
     """
     weights = paths.log_probability.softmax(1)[..., None]
     named = (weights * paths.members).sum(1)
