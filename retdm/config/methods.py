@@ -34,7 +34,7 @@ class C2aeSettings(Settings):
 
     latent_share: float = Field(default=0.8, gt=0, description="Latent width / number of labels")
     hidden: int = Field(default=512, ge=1, description="Units of each hidden layer")
-    alpha: float = Field(default=0.5, ge=0, description="Weight of the ranking loss")
+    alpha: float = Field(default=2.0, ge=0, description="Weight of the ranking loss")
     sharpness: float = Field(default=5.0, gt=0, le=50, description="Of the ranking loss; paper: 1")
     orthogonality: float = Field(default=0.5, ge=0, description="Weight of both constraints")
 

@@ -89,16 +89,13 @@ def slow(model, data, settings):
             for k in range(latent):
                 moment = sum(code[j] * code[k] for code in kind) / n
                 parts["orthogonality"] += (16 * moment - float(j == k)) ** 2 / 16 / latent
-    parts["total"] = (
-        parts["latent"]
-        + settings.orthogonality * parts["orthogonality"]
-        + settings.alpha * parts["ranking"]
-    )
+    alignment = parts["latent"] + settings.orthogonality * parts["orthogonality"]
+    parts["total"] = 2 * len(x) ** 0.5 * alignment + settings.alpha * parts["ranking"]
     return parts
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"sharpness": 1.0, "alpha": 2.0, "orthogonality": 3.0, "latent_share": 1.4}]
+    "settings", [{}, {"sharpness": 1.0, "alpha": 0.7, "orthogonality": 3.0, "latent_share": 1.4}]
 )
 def test_parts_and_gradient_match_the_loops(settings):
     model, data = method(**settings), batch()
@@ -139,5 +136,5 @@ def test_the_latent_space_has_its_share_of_the_labels(share, latent):
 def test_reading_names_every_choice():
     reading = method(sharpness=1.0).reading
     assert reading["latent space"].startswith("4 units, sigmoid - 0.5, mean square 1/16")
-    assert "0.5 * ranking loss" in reading["c2ae"]
+    assert "2 * ranking loss" in reading["c2ae"]
     assert reading["ranking"].startswith("exp(-1 (p - q)) / 1")
