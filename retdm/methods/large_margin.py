@@ -3,11 +3,12 @@
 Images are regressed to the label space, p_i = P x_i + b. The metric Q, positive semidefinite, is
 to place p_i nearer to its own label vector y_i than to those of the nearest training images:
 
-    min_Q  1/2 tr(Q) + cost/N sum_ij s_ij^2
+    min_Q  1/2 tr(Q) + cost * mean_ij s_ij^2
     s_ij = max(0, hamming(y_i, y_j) + |p_i - y_i|_Q^2 - |p_i - y_j|_Q^2),   |z|_Q^2 = z' Q z
 
-with j over the k images nearest to i. The objective is convex and smooth, its only constraint is
-projected onto by clipping eigenvalues.
+with j over the k images nearest to i among those with another label vector: an equal one asks for
+nothing, and where most neighbours agree, Q would lose every direction that none of them is about.
+The objective is convex and smooth, its only constraint is projected onto by clipping eigenvalues.
 
 Shapes: images, features, labels; pairs = (image, neighbour) with different label vectors.
 """
@@ -52,7 +53,7 @@ def nearest(
     points: Float[Tensor, "images width"],
     k: int,
     *,
-    themselves: bool = False,
+    groups: Int64[Tensor, " images"] | None = None,
 ) -> Int64[Tensor, "rows k"]:
     """The `k` points nearest to each query, the nearest first; all of them if there are fewer.
 
@@ -63,17 +64,18 @@ def nearest(
         queries: Looked up.
         points: Looked among.
         k: At least 1.
-        themselves: Whether query i is point i, which then is not its own neighbour.
+        groups: Query i is point i, and its neighbours come from other groups; where these have
+            fewer than `k` points, any others fill up.
     """
     found, start = [], 0
-    k = min(k, len(points) - themselves)
+    k = min(k, len(points))
     norms = points.square().sum(dim=1)
     for (rows,) in _chunks(len(points), queries):
         # |q - x|^2 up to |q|^2, which does not change the order.
         distances = torch.addmm(norms, rows, points.T, alpha=-2)
-        if themselves:
-            own = torch.arange(len(rows), device=points.device)
-            distances[own, start + own] = torch.inf
+        if groups is not None:
+            mine = groups[start : start + len(rows), None]
+            distances.masked_fill_(mine == groups, torch.inf)
         found.append(distances.topk(k, dim=1, largest=False).indices)
         start += len(rows)
     return torch.cat(found) if found else torch.empty(0, k, dtype=torch.int64)
@@ -92,7 +94,6 @@ class MarginObjective:
     ) -> None:
         """Keep the pairs whose label vectors differ: an equal one is violated by no Q."""
         self.projected, self.targets = projected.double(), targets
-        self.weight = cost / len(targets)
         images = torch.arange(len(targets), device=targets.device)
         pairs = torch.stack([images.repeat_interleave(neighbours.shape[1]), neighbours.flatten()])
         differ = torch.cat(
@@ -102,6 +103,7 @@ class MarginObjective:
             ]
         )
         self.pairs = pairs[:, differ]
+        self.weight = cost / max(self.pairs.shape[1], 1)
 
     def value_and_gradient(
         self, metric: Float64[Tensor, "labels labels"]

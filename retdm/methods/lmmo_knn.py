@@ -64,8 +64,8 @@ class LmmoKnn(FittedMethod):
             {
                 "regression": f"ridge {config.lmmo.ridge:g} beside the mean square, with a bias",
                 "margin": "Hamming distance; constraints from the label vectors of the "
-                f"{config.lmmo.k} images nearest in feature space",
-                "slack": f"one for each pair, squared, cost {config.lmmo.cost:g} / images",
+                f"{config.lmmo.k} images nearest in feature space that have another one",
+                "slack": f"one for each pair, cost {config.lmmo.cost:g} x its mean square",
                 "solver": "projected gradient from the identity",
                 "score": f"mean of {config.lmmo.k} neighbours",
             },
@@ -88,7 +88,8 @@ class LmmoKnn(FittedMethod):
         projected = torch.cat(
             [rows.double() @ weight.T + bias for rows in torch.split(standard, 8192)]
         )
-        neighbours = nearest(standard, standard, settings.k, themselves=True)
+        groups = torch.unique(targets, dim=0, return_inverse=True)[1]
+        neighbours = nearest(standard, standard, settings.k, groups=groups)
         objective = MarginObjective(projected, targets, neighbours, cost=settings.cost)
         metric, values = learn_metric(objective, targets.shape[1], iterations=settings.iterations)
         root = square_root(metric)

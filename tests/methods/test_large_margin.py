@@ -29,19 +29,19 @@ def problem():
     rng = torch.Generator().manual_seed(0)
     targets = torch.rand(IMAGES, LABELS, generator=rng) < 0.4
     projected = targets + 0.6 * torch.randn(IMAGES, LABELS, generator=rng, dtype=torch.float64)
-    return projected, targets, nearest(projected, projected, K, themselves=True)
+    return projected, targets, nearest(projected, projected, K)
 
 
 def slow_objective(projected, targets, neighbours, metric):
-    total = 0.5 * np.trace(metric)
+    slacks = []
     for i in range(len(targets)):
         for j in neighbours[i].tolist():
             own = projected[i] - targets[i].astype(float)
             other = projected[i] - targets[j].astype(float)
             hamming = sum(a != b for a, b in zip(targets[i], targets[j], strict=True))
             slack = max(0.0, own @ metric @ own + hamming - other @ metric @ other)
-            total += COST / len(targets) * slack**2
-    return total
+            slacks += [slack**2] if hamming else []
+    return 0.5 * np.trace(metric) + COST * np.mean(slacks)
 
 
 def random_metric():
@@ -93,9 +93,7 @@ def test_objective_never_rises_and_ends_where_no_step_helps(problem):
 def test_equal_label_vectors_ask_for_nothing():
     targets = torch.ones(6, 2, dtype=torch.bool)
     points = torch.arange(12.0).view(6, 2).double()
-    objective = MarginObjective(
-        points, targets, nearest(points, points, 3, themselves=True), cost=1.0
-    )
+    objective = MarginObjective(points, targets, nearest(points, points, 3), cost=1.0)
     assert objective.pairs.shape[1] == 0
     metric, _ = learn_metric(objective, 2, iterations=50)
     torch.testing.assert_close(metric, torch.zeros_like(metric))
@@ -110,11 +108,22 @@ def test_nearest_are_those_of_all_distances():
     assert nearest(queries, points, K).tolist() == expected
 
 
-def test_nobody_is_their_own_neighbour():
-    points = torch.randn(9, 2, generator=torch.Generator().manual_seed(3))
-    found = nearest(points, points, 20, themselves=True)
-    assert found.shape == (9, 8)
-    assert [sorted({*row, i}) for i, row in enumerate(found.tolist())] == [list(range(9))] * 9
+def test_neighbours_come_from_other_groups():
+    rng = torch.Generator().manual_seed(3)
+    points, groups = torch.randn(12, 2, generator=rng), torch.arange(12) % 3
+    expected = [
+        sorted(
+            (j for j in range(12) if groups[j] != groups[i]),
+            key=lambda j, p=point: float((p - points[j]).norm()),
+        )[:K]
+        for i, point in enumerate(points)
+    ]
+    assert nearest(points, points, K, groups=groups).tolist() == expected
+
+
+def test_where_all_are_of_one_group_anybody_is_a_neighbour():
+    points = torch.randn(4, 2, generator=torch.Generator().manual_seed(3))
+    assert nearest(points, points, 9, groups=torch.zeros(4, dtype=torch.int64)).shape == (4, 4)
 
 
 @pytest.mark.parametrize("width", [3, 50])
