@@ -63,8 +63,7 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
     known = [] if state is None else [BadSample(**table) for table in state.bad_samples]
     # A run that goes on needs no pretrained weights, which may be out of reach by now.
     labels = len(train_data.label_space)
-    fresh = state is None and not config.start_from
-    method = build_method(config, labels=labels, load_weights=fresh).to(device)
+    method = build_method(config, labels=labels, load_weights=state is None).to(device)
     stages = plan_stages(config, method)
     if device.type == "cuda" and comm.world_size() > 1:
         # Statistics of the global batch; the CPU has no such layer and averages once an epoch.
