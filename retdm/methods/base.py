@@ -58,7 +58,9 @@ class Method(nn.Module, ABC):
     (`requires_grad` off, evaluation mode); frozen parts then cost no graph.
     """
 
-    reach: ClassVar[Mapping[str, frozenset[str]]]
+    reach: ClassVar[Mapping[str, frozenset[str]]] = {
+        "classification": frozenset({"image", "classifier"})
+    }
     """Losses that the method has, each with the parts that it trains."""
 
     classification: ClassVar[str] = "bce"

@@ -32,7 +32,6 @@ A ranking loss leaves the level of the scores open: at a threshold, expect recal
 """
 
 import math
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -60,9 +59,6 @@ _MEAN_SQUARE = 1 / 16
 class C2ae(Method):
     """Image net and autoencoder, trained jointly."""
 
-    reach: ClassVar[Mapping[str, frozenset[str]]] = {
-        "classification": frozenset({"image", "classifier"})
-    }
     classification: ClassVar[str] = "c2ae"
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:

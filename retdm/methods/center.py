@@ -160,9 +160,6 @@ class PerLabelCenter(Method):
     What is kept is that no label's centres pull at another's.
     """
 
-    reach: ClassVar[Mapping[str, frozenset[str]]] = {
-        "classification": frozenset({"image", "classifier"})
-    }
     classification: ClassVar[str] = "center"
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:

@@ -1,8 +1,6 @@
 """What is common to methods that train the image net and a linear classifier by one loss."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,10 +20,6 @@ from retdm.models import classifier_head
 
 class Classifier(Method):
     """One logit a label, W f + b, under the loss that `classification` names."""
-
-    reach: ClassVar[Mapping[str, frozenset[str]]] = {
-        "classification": frozenset({"image", "classifier"})
-    }
 
     def __init__(
         self, config: Config, image: nn.Module, labels: int, reading: dict[str, str]

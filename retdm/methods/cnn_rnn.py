@@ -6,7 +6,6 @@ first, by `losses.sequence_nll`; decoded by beam search, without repetitions, to
 `models.label_rnn.path_scores`.
 """
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import nn
@@ -29,9 +28,6 @@ from retdm.models.label_rnn import LabelRnn
 class CnnRnn(Method):
     """Image net and recurrent label net, trained jointly."""
 
-    reach: ClassVar[Mapping[str, frozenset[str]]] = {
-        "classification": frozenset({"image", "classifier"})
-    }
     classification: ClassVar[str] = "cnn-rnn"
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
