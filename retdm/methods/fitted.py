@@ -38,6 +38,22 @@ class FittedClassifier(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
+class LinearClassifier(FittedClassifier):
+    """One number a label, W x + b; before the fit all are 0."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, features: int, labels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(labels, features))
+        self.register_buffer("bias", torch.zeros(labels))
+
+    def forward(self, features: Float[Tensor, "rows features"]) -> Float[Tensor, "rows labels"]:
+        """W x + b, in the precision of W."""
+        return features.to(self.weight.dtype) @ self.weight.T + self.bias
+
+
 class FittedMethod(Method, ABC):
     """A method with one stage and no steps: its classifier is fitted to the features of a split.
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from retdm.config import Config
-from retdm.methods.fitted import FittedClassifier, FittedMethod, on_raw_features
+from retdm.methods.fitted import FittedMethod, LinearClassifier, on_raw_features
 from retdm.methods.large_margin import (
     MarginObjective,
     learn_metric,
@@ -19,35 +19,28 @@ from retdm.methods.large_margin import (
 from retdm.models import FeatureNet
 
 
-class NearestLabels(FittedClassifier):
+class NearestLabels(LinearClassifier):
     """The mean label vector of the k training images nearest in a learned space of few dimensions.
 
-    Before the fit, with no training images, every label gets 1/2.
+    Images are placed in that space by W x + b. Before the fit, with no training images, every
+    label gets 1/2.
     """
 
-    weight: Tensor
-    bias: Tensor
     points: Tensor
     targets: Tensor
 
     def __init__(self, features: int, labels: int, *, k: int) -> None:
-        super().__init__()
+        super().__init__(features, labels)
         self.k = k
-        self.register_buffer("weight", torch.zeros(labels, features))
-        self.register_buffer("bias", torch.zeros(labels))
         self.register_buffer("points", torch.zeros(0, labels))
         self.register_buffer("targets", torch.zeros(0, labels, dtype=torch.bool))
-
-    def place(self, features: Float[Tensor, "rows features"]) -> Float[Tensor, "rows labels"]:
-        """Where images are in the space in which neighbours are looked for."""
-        return features.to(self.weight.dtype) @ self.weight.T + self.bias
 
     def forward(self, features: Float[Tensor, "rows features"]) -> Float[Tensor, "rows labels"]:
         """Share of each label among the neighbours, in [0, 1]."""
         if not len(self.points):
             return features.new_full((len(features), len(self.bias)), 0.5)
         # In double precision, so that ever the same neighbours are found in whatever batch.
-        near = nearest(self.place(features).double(), self.points.double(), self.k)
+        near = nearest(super().forward(features).double(), self.points.double(), self.k)
         return self.targets[near].to(features.dtype).mean(dim=1)
 
 

@@ -4,11 +4,11 @@ Li, Wei, Yan, Zhang, Liu and Zha, TNNLS 29(6), 2018. Simplified: without the loc
 """
 
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from retdm.config import Config
-from retdm.methods.fitted import FittedClassifier, FittedMethod, on_raw_features
+from retdm.methods.fitted import FittedMethod, LinearClassifier, on_raw_features
 from retdm.methods.self_paced import (
     WeightedLogistic,
     alternate,
@@ -17,22 +17,6 @@ from retdm.methods.self_paced import (
     pair_weights,
 )
 from retdm.models import FeatureNet
-
-
-class LinearClassifier(FittedClassifier):
-    """One logit a label, W x + b; before the fit all are 0."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, features: int, labels: int) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.zeros(labels, features))
-        self.register_buffer("bias", torch.zeros(labels))
-
-    def forward(self, features: Float[Tensor, "rows features"]) -> Float[Tensor, "rows labels"]:
-        """Logits."""
-        return features.to(self.weight.dtype) @ self.weight.T + self.bias
 
 
 class Mlspl(FittedMethod):
