@@ -10,14 +10,13 @@ from retdm import comm
 from retdm.config import Config
 from retdm.data.bad import BadSamples
 from retdm.data.decode import Decoder
-from retdm.data.loader import EvaluationLoader
 from retdm.data.split import SplitData
 from retdm.methods.base import evaluating
 from retdm.methods.fitted import FittedMethod
 from retdm.storage import Store
 from retdm.train import feature_file
 from retdm.train.feature_file import Features
-from retdm.train.scoring import agree
+from retdm.train.scoring import agree, open_loader
 
 _log = logging.getLogger(__name__)
 
@@ -91,15 +90,7 @@ def stream(
     bad: BadSamples,
 ) -> Features | None:
     """Compute the features, each image once over all ranks; see `split_features`."""
-    loader = EvaluationLoader(
-        data,
-        config.data,
-        rank=comm.rank(),
-        world_size=comm.world_size(),
-        batch_size=config.data.batch_size,
-        bad=bad,
-        pin_memory=device.type == "cuda",
-    )
+    loader = open_loader(data, config.data, device, bad=bad)
     first = comm.rank() == 0
     values = np.empty((0, 0), dtype=np.float32)
     seen = np.zeros(len(data), dtype=bool)

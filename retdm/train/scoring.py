@@ -21,6 +21,21 @@ def agree(bad: BadSamples, *, url: str) -> None:
     bad.merge(comm.gather_objects(bad.samples()), url=url)
 
 
+def open_loader(
+    data: SplitData, settings: DataSettings, device: torch.device, *, bad: BadSamples
+) -> EvaluationLoader:
+    """This rank's part of a split, each image once over all ranks; to be closed."""
+    return EvaluationLoader(
+        data,
+        settings,
+        rank=comm.rank(),
+        world_size=comm.world_size(),
+        batch_size=settings.batch_size,
+        bad=bad,
+        pin_memory=device.type == "cuda",
+    )
+
+
 @torch.inference_mode()
 def score_split(
     method: Method,
@@ -38,15 +53,7 @@ def score_split(
     Raises:
         BadSampleError: If there are more of them than `bad` allows for.
     """
-    loader = EvaluationLoader(
-        data,
-        settings,
-        rank=comm.rank(),
-        world_size=comm.world_size(),
-        batch_size=settings.batch_size,
-        bad=bad,
-        pin_memory=device.type == "cuda",
-    )
+    loader = open_loader(data, settings, device, bad=bad)
     indices, scores = [], []
     try:
         for batch in loader.batches():
