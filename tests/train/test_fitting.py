@@ -68,7 +68,7 @@ def test_evaluating_the_run_gives_the_numbers_of_its_result(finished, tmp_path):
 
 
 def test_a_second_method_reads_no_training_image(finished, small, monkeypatch):
-    monkeypatch.setattr(features, "EvaluationLoader", _no_loader)
+    monkeypatch.setattr(features, "open_loader", _no_loader)
     run = _train(small(f"method={FITTED[1]}", *SETTINGS), finished[0] / "two")
     assert len(run.history) == 1
     assert len(list((finished[0] / "features").iterdir())) == 1
