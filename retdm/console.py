@@ -44,6 +44,11 @@ def run(main: Callable[[], int]) -> int:
         return 130
 
 
+def counted(number: int, what: str) -> str:
+    """A number and what it counts: "1 fault", "2 faults"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def quiet_clients() -> None:
     """Keep S3's client libraries from reporting credentials and requests at INFO."""
     for noisy in ("botocore", "boto3", "s3transfer", "urllib3"):

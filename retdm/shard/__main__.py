@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from retdm.console import run
+from retdm.console import counted, run
 from retdm.shard import adopt, fetch
 from retdm.shard.build import build
 from retdm.shard.crew import count
-from retdm.shard.fault import counted
 from retdm.shard.spec import load_spec
 from retdm.shard.stats import render, stats, summary
 from retdm.shard.verify import verify
@@ -136,7 +135,7 @@ def _verify(given: argparse.Namespace) -> int:
     faults = verify(given.url, workers=given.workers)
     for fault in faults:
         print(fault)
-    print(f"{given.url}: {counted(len(faults)) if faults else 'sound'}")
+    print(f"{given.url}: {counted(len(faults), 'fault') if faults else 'sound'}")
     return 1 if faults else 0
 
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from retdm.console import ByteBar
+from retdm.console import ByteBar, counted
 from retdm.data.manifest import MANIFEST, Manifest, load_manifest
 from retdm.errors import ConfigError, DatasetError, ShardError
 from retdm.labels import LabelSpace
@@ -19,7 +19,7 @@ from retdm.shard.adopt_scan import STEP_BYTES, ScannedTar, ScanTask, scan
 from retdm.shard.adopt_splits import tars_of_splits
 from retdm.shard.claim import claim, is_claim
 from retdm.shard.crew import useful_workers, work_through
-from retdm.shard.fault import Fault, counted
+from retdm.shard.fault import Fault
 from retdm.shard.place import refuse_file
 from retdm.shard.publish import describe, publish
 from retdm.shard.unfinished import PackedShard, delete_all
@@ -159,7 +159,8 @@ def _judge(store: Store, rules: AdoptRules, tars: list[ScannedTar]) -> list[Faul
     faults = [*broken, *([] if rules.skip_faulty else faulty), *twins]
     if faults:
         raise FaultyTarsError(
-            f"{store.url}: {counted(len(faults))}, nothing was written; {'; '.join(remedies)}",
+            f"{store.url}: {counted(len(faults), 'fault')}, nothing was written; "
+            f"{'; '.join(remedies)}",
             faults,
         )
     if not any(tar.rows.keys for tar in tars):

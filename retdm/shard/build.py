@@ -129,9 +129,8 @@ def _published(
         return None
     try:
         manifest = load_manifest(store)
-    except (
-        ShardError
-    ):  # damaged: whoever looks for a set there is told, and --overwrite replaces it
+    except ShardError:
+        # Damaged: whoever looks for a set there is told, and --overwrite replaces it.
         return None
     done = {"build": _fingerprint(spec, jobs), "manifest": manifest.digest}
     return manifest if store.read(DONE) == json.dumps(done).encode() else None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from retdm.console import counted
 from retdm.data.manifest import MANIFEST
 from retdm.errors import ConfigError
 from retdm.shard.claim import is_claim
@@ -97,9 +98,9 @@ def begin(
             more = f"; {len(differ) - _NAMED} more" if len(differ) > _NAMED else ""
             raise ConfigError(
                 f"--out {store.url} holds an interrupted build of something else "
-                f"({'; '.join(differ[:_NAMED])}{more}), with {kept} finished "
-                f"tar{'s' * (kept > 1)}; run that one again to finish it, choose another --out, "
-                "or pass --overwrite to give its tars up"
+                f"({'; '.join(differ[:_NAMED])}{more}), with "
+                f"{counted(kept, 'finished tar')}; run that one again to finish it, choose "
+                "another --out, or pass --overwrite to give its tars up"
             )
     store.write(BEGUN, json.dumps(wanted).encode())
 

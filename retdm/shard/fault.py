@@ -3,11 +3,6 @@
 from dataclasses import dataclass
 
 
-def counted(number: int, what: str = "fault") -> str:
-    """A number and what it counts: "1 fault", "2 faults"."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What is wrong, and where."""

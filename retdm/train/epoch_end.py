@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from retdm import comm
+from retdm.console import counted
 from retdm.errors import DivergenceError
 from retdm.evaluation import evaluate
 from retdm.train import checkpoint
@@ -75,8 +76,8 @@ def end_epoch(
             entry["images_per_s"],
         )
         if run.bad:
-            images = "image" if len(run.bad) == 1 else "images"
-            log.warning("%d bad %s so far, see `bad_samples` in the result", len(run.bad), images)
+            images = counted(len(run.bad), "bad image")
+            log.warning("%s so far, see `bad_samples` in the result", images)
     folder = _save(run, optimizer) if comm.rank() == 0 else None
     numbers = {key: value for key, value in entry.items() if isinstance(value, int | float)}
     run.session.report(numbers, folder, name)

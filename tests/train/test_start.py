@@ -5,8 +5,10 @@ import torch
 
 from retdm.errors import CheckpointError
 from retdm.storage import open_store
+from retdm.train.history import best
 from retdm.train.loop import train
 from retdm.train.session import LocalSession
+from tests.train.conftest import settings
 
 
 def run(config, folder):
@@ -16,8 +18,6 @@ def run(config, folder):
 @pytest.fixture(scope="module")
 def shared(shards, tmp_path_factory):
     """Checkpoint of a BCE run that stops after stage 1, and its folder."""
-    from tests.train.conftest import settings
-
     folder = tmp_path_factory.mktemp("stage1")
     run(settings(shards, "method=bce", "stages.3.epochs=0"), folder)
     return f"{folder}/stage1-epoch001"
@@ -40,8 +40,6 @@ def test_a_shared_stage_gives_the_run_that_did_it_itself(small, shared, tmp_path
 
 
 def test_its_checkpoints_are_never_the_best(small, shared, tmp_path):
-    from retdm.train.history import best
-
     after = run(small("method=bce", f"start_from={shared}"), tmp_path)
     assert best(after.history)["stage"] == "3"
 
