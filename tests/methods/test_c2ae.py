@@ -2,37 +2,12 @@
 
 import pytest
 import torch
-from torch import nn
 
 from retdm.bank import LabelSets
 from retdm.config import Config, parse
-from retdm.data.batch import Batch
 from retdm.methods import StepContext
 from retdm.methods.c2ae import C2ae
-
-LABELS, WIDTH, SAMPLES = 5, 6, 30
-
-
-class Pixels(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(12, WIDTH)
-
-    def forward(self, images):
-        return self.linear(images.flatten(1).to(self.linear.weight.dtype) / 255)
-
-
-def table():
-    return torch.rand(SAMPLES, LABELS, generator=torch.Generator().manual_seed(3)) < 0.4
-
-
-def batch(rows=8, invalid=2):
-    indices = torch.arange(rows) * 3 % SAMPLES
-    images = torch.randint(
-        0, 256, (rows, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)
-    )
-    valid = torch.arange(rows) < rows - invalid
-    return Batch(images, table()[indices], indices, valid, rows - invalid)
+from tests.methods.pixels import LABELS, WIDTH, Pixels, batch, table
 
 
 def context():
@@ -44,22 +19,6 @@ def method(**settings):
     torch.manual_seed(0)
     table = {"model": {"embedding": WIDTH}, "c2ae": {"hidden": 7, **settings}}
     return C2ae(parse(Config, table, source="t"), Pixels(), LABELS).double()
-
-
-def test_padding_counts_for_nothing():
-    model, padded = method(), batch(rows=8, invalid=2)
-    whole = Batch(padded.images[:6], padded.targets[:6], padded.indices[:6], padded.valid[:6], 6)
-    torch.testing.assert_close(model(padded, context()).parts, model(whole, context()).parts)
-
-
-def test_a_bfloat16_region_computes_the_losses_in_float32():
-    model = method().float()
-    plain = model(batch(), context())
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = model(batch(), context())
-    assert output.total.dtype == torch.float32
-    output.total.backward()
-    torch.testing.assert_close(output.parts, plain.parts, rtol=0.03, atol=0.02)
 
 
 def slow(model, data, settings):

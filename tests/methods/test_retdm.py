@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from retdm.bank import Bank, LabelSets, draw_columns, nearest_label_sets
 from retdm.config import Config, parse
@@ -10,37 +9,15 @@ from retdm.data.batch import Batch
 from retdm.losses import pair_distance, way
 from retdm.methods import StepContext
 from retdm.methods.retdm import Retdm
+from tests.methods.pixels import LABELS, WIDTH, Pixels, batch, table
 
-LABELS, WIDTH, SAMPLES = 5, 6, 30
 ALL = frozenset({"classification", "metric", "reconstruction"})
-
-
-class Pixels(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(12, WIDTH)
-
-    def forward(self, images):
-        return self.linear(images.flatten(1).to(self.linear.weight.dtype) / 255)
-
-
-def table():
-    return torch.rand(SAMPLES, LABELS, generator=torch.Generator().manual_seed(3)) < 0.4
 
 
 def method(*, ways=2, dtype=torch.float64, **loss):
     torch.manual_seed(0)
     settings = {"model": {"embedding": WIDTH}, "loss": {"k": 3, **loss}}
     return Retdm(parse(Config, settings, source="t"), Pixels(), LABELS, ways=ways).to(dtype)
-
-
-def batch(rows=8, invalid=2):
-    indices = torch.arange(rows) * 3 % SAMPLES
-    images = torch.randint(
-        0, 256, (rows, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)
-    )
-    valid = torch.arange(rows) < rows - invalid
-    return Batch(images, table()[indices], indices, valid, rows - invalid)
 
 
 def filled_bank(dtype=torch.float64):
