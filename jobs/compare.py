@@ -5,7 +5,6 @@ are reused, begun ones resumed, and methods that begin with the same BCE stage s
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from retdm.console import run
 from retdm.errors import ConfigError
 from retdm.evaluation import strict_json, summarize
+from retdm.onray.options import job_parser
 from retdm.onray.workers import Workers
 from retdm.report import comparison_html, comparison_markdown
 from retdm.storage import join_url, open_store
@@ -34,13 +34,7 @@ exit status: 0 done, 1 some run failed, 2 bad settings or data, 130 interrupted"
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    out = argparse.ArgumentParser(
-        prog="jobs/compare.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    out.add_argument("recipe", help="TOML file of settings; see jobs/recipes/")
+    out = job_parser("jobs/compare.py", description=__doc__, examples=EXAMPLES)
     out.add_argument("--methods", default="", metavar="A,B", help="one column for each method")
     out.add_argument("--seeds", default="0", metavar="0,1,2", help="runs of each (default: 0)")
     out.add_argument(
@@ -51,21 +45,12 @@ def parser() -> argparse.ArgumentParser:
         help="one more column: the recipe with these settings, for example another reading",
     )
     out.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="override a setting for all"
-    )
-    out.add_argument(
         "--baseline", metavar="COLUMN", help="column that others are tested against (default: bce)"
     )
     out.add_argument("--run-name", help="folder of the comparison (default: RECIPE-compare)")
     out.add_argument(
         "--report", default="compare", metavar="NAME", help="name of the files (default: compare)"
     )
-    out.add_argument(
-        "--storage",
-        default=os.environ.get("RETDM_STORAGE", str(Path.home() / "retdm-runs")),
-        help="folder or s3:// URL that all nodes reach (default: $RETDM_STORAGE or ~/retdm-runs)",
-    )
-    out.add_argument("--workers", default="1", metavar="N|MIN:MAX", help="DDP workers of each run")
     out.add_argument(
         "--concurrency", type=int, metavar="M", help="runs at a time (default: as many as fit)"
     )
@@ -93,8 +78,7 @@ def main() -> int:
         )
     manifest = load_manifest(open_store(columns[0].config.data.url))
     cells = plan_cells(columns, seeds, labels=len(manifest.labels), data_digest=manifest.digest)
-    storage = args.storage if "://" in args.storage else str(Path(args.storage).resolve())
-    home = join_url(storage, args.run_name or f"{Path(args.recipe).stem}-compare")
+    home = join_url(args.storage, args.run_name or f"{Path(args.recipe).stem}-compare")
     folder = join_url(home, "cells")
     if args.dry_run:
         _list(cells, folder)

@@ -1,7 +1,6 @@
 """Trains a recipe on Ray, evaluates it on the test split and writes STORAGE/NAME/result.json."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from retdm.config import load_config
 from retdm.console import run
 from retdm.errors import ConfigError
 from retdm.evaluation import metric_table
+from retdm.onray.options import job_parser
 from retdm.onray.workers import Workers
 from retdm.storage import join_url
 
@@ -29,23 +29,8 @@ on stderr is the error"""
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    out = argparse.ArgumentParser(
-        prog="jobs/train.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    out.add_argument("recipe", help="TOML file of settings; see jobs/recipes/")
-    out.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="override a setting"
-    )
+    out = job_parser("jobs/train.py", description=__doc__, examples=EXAMPLES)
     out.add_argument("--run-name", help="folder of the run (default: RECIPE-METHOD-SEED)")
-    out.add_argument(
-        "--storage",
-        default=os.environ.get("RETDM_STORAGE", str(Path.home() / "retdm-runs")),
-        help="folder or s3:// URL that all nodes reach (default: $RETDM_STORAGE or ~/retdm-runs)",
-    )
-    out.add_argument("--workers", default="1", metavar="N|MIN:MAX", help="DDP workers")
     out.add_argument(
         "--resume",
         choices=["auto", "never", "must"],
@@ -74,11 +59,12 @@ def main() -> int:
     from retdm.onray.launch import run_on_ray
 
     name = args.run_name or f"{Path(args.recipe).stem}-{config.method}-s{config.seed}"
-    storage = args.storage if "://" in args.storage else str(Path(args.storage).resolve())
-    result = run_on_ray(config, storage=storage, name=name, workers=workers, resume=args.resume)
+    result = run_on_ray(
+        config, storage=args.storage, name=name, workers=workers, resume=args.resume
+    )
     print(metric_table(result["metrics"], dataset=result["data"]))
-    print(f"result: {join_url(storage, name, 'result.json')}")
-    print(f"TensorBoard: tensorboard --logdir {join_url(storage, name, 'tensorboard')}")
+    print(f"result: {join_url(args.storage, name, 'result.json')}")
+    print(f"TensorBoard: tensorboard --logdir {join_url(args.storage, name, 'tensorboard')}")
     return 0
 
 

@@ -1,0 +1,32 @@
+"""The command-line options that all jobs have in common."""
+
+import argparse
+import os
+from pathlib import Path
+
+
+def job_parser(prog: str, *, description: str | None, examples: str) -> argparse.ArgumentParser:
+    """A command line with the recipe, its overrides, the storage and the workers."""
+    out = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    out.add_argument("recipe", help="TOML file of settings; see jobs/recipes/")
+    out.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="override a setting"
+    )
+    out.add_argument(
+        "--storage",
+        type=storage_root,
+        default=os.environ.get("RETDM_STORAGE", str(Path.home() / "retdm-runs")),
+        help="folder or s3:// URL that all nodes reach (default: $RETDM_STORAGE or ~/retdm-runs)",
+    )
+    out.add_argument("--workers", default="1", metavar="N|MIN:MAX", help="DDP workers of a run")
+    return out
+
+
+def storage_root(text: str) -> str:
+    """A URL as it is, a folder by its whole path: workers run elsewhere."""
+    return text if "://" in text else str(Path(text).resolve())
