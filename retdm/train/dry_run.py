@@ -46,10 +46,12 @@ def describe(config: Config, *, workers: int) -> list[str]:
         lines.append("stage fit: one pass over the training images, no steps")
         return lines + _readings(method)
     for stage in plan_stages(config, method):
+        own = {"classification": method.classification}
+        losses = sorted(own.get(loss, loss) for loss in stage.losses)
         steps = "?" if samples is None else str(-(-samples // batch) * stage.epochs)
         lines.append(
             f"stage {stage.name}: trains {', '.join(stage.train)} on "
-            f"{', '.join(sorted(stage.losses))}; {stage.epochs} epochs, {steps} steps, "
+            f"{', '.join(losses)}; {stage.epochs} epochs, {steps} steps, "
             f"lr {stage.lr:g}"
         )
     bank = config.bank.size * config.model.embedding * _FLOAT_BYTES
