@@ -4,6 +4,15 @@ from retdm.bank.candidates import draw_columns
 from retdm.bank.label_sets import LabelSets
 from retdm.bank.nearest_images import nearest_images
 from retdm.bank.neighbours import nearest_label_sets
-from retdm.bank.ring import Bank, BankView
+from retdm.bank.ring import Bank, BankRows, BankView, Drift
 
-__all__ = ["Bank", "BankView", "LabelSets", "draw_columns", "nearest_images", "nearest_label_sets"]
+__all__ = [
+    "Bank",
+    "BankRows",
+    "BankView",
+    "Drift",
+    "LabelSets",
+    "draw_columns",
+    "nearest_images",
+    "nearest_label_sets",
+]

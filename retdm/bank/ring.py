@@ -1,4 +1,4 @@
-"""The cross-batch memory: the newest image embeddings, their label sets and their age.
+"""The cross-batch memory: the newest image embeddings, whose they are and how old.
 
 Fed with gathered rows (`retdm.comm.gather_rows`) every rank holds the same bank. It is not a
 module, because DDP would send the buffers of a module around before every step; its
@@ -6,13 +6,26 @@ module, because DDP would send the buffers of a module around before every step;
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from retdm.errors import CheckpointError
+
+EPS = 1e-12
+"""Below any norm that matters; keeps a quotient finite."""
+
+
+class BankRows(NamedTuple):
+    """What a step leaves to the bank: one row for each image of the global batch."""
+
+    embeddings: Float[Tensor, "rows embed"]
+    set_ids: Int64[Tensor, " rows"]
+    """Number of each image's label set, 0 or more."""
+    samples: Int64[Tensor, " rows"]
+    """Each image, as its row in the training table, 0 or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +35,20 @@ class BankView:
     embeddings: Float[Tensor, "size embed"]
     set_ids: Int64[Tensor, " size"]
     """Label set of each row; -1 where the row is empty or too old."""
+    samples: Int64[Tensor, " size"]
+    """Image of each row, as its row in the training table; -1 as above."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far the stored embeddings of images are from new ones of the same images."""
+
+    distance: float
+    """Mean of |new - stored| / |new|; augmentation and dropout are part of it."""
+    age: float
+    """Mean number of steps between the two."""
+    images: int
+    """How many were seen again while still stored; 0 makes the means 0."""
 
 
 class Bank:
@@ -51,49 +78,74 @@ class Bank:
         """Rows ever pushed; the next one goes to `written % size`."""
         self._embeddings = torch.zeros(size, embedding, device=device, dtype=dtype)
         self._set_ids = torch.full((size,), -1, device=device)
+        self._samples = torch.full((size,), -1, device=device)
         self._steps = torch.zeros(size, device=device, dtype=torch.int64)
+        self._drift = torch.zeros(3, device=device, dtype=torch.float64)
 
     def __len__(self) -> int:
         """Rows that hold something; too old ones count."""
         return min(self.written, self.size)
 
-    @torch.no_grad()
-    def push(
-        self,
-        embeddings: Float[Tensor, "rows embed"],
-        set_ids: Int64[Tensor, " rows"],
-        *,
-        step: int,
-    ) -> None:
+    def push(self, rows: BankRows, *, step: int) -> None:
         """Overwrite the oldest rows; of more rows than fit, the last ones are kept.
 
         Args:
-            embeddings: One row for each image; copied, without gradients.
-            set_ids: Label set number of each image, 0 or more.
+            rows: Copied, without gradients.
             step: Global step at which the embeddings were computed.
         """
-        rows = len(embeddings)
-        kept = min(rows, self.size)
+        count = len(rows.embeddings)
+        kept = min(count, self.size)
         if kept:
-            at = torch.arange(self.written + rows - kept, self.written + rows) % self.size
+            newest = BankRows(*(part[count - kept :].detach() for part in rows))
+            self._compare(newest, step)
+            at = torch.arange(self.written + count - kept, self.written + count) % self.size
             at = at.to(self._set_ids.device)
-            self._embeddings[at] = embeddings[rows - kept :].detach().to(self._embeddings.dtype)
-            self._set_ids[at] = set_ids[rows - kept :]
+            self._embeddings[at] = newest.embeddings.to(self._embeddings.dtype)
+            self._set_ids[at] = newest.set_ids
+            self._samples[at] = newest.samples
             self._steps[at] = step
-        self.written += rows
+        self.written += count
+
+    def _compare(self, rows: BankRows, step: int) -> None:
+        """Add the drift of the images that are stored, by the newest row of each."""
+        embeddings, samples = rows.embeddings, rows.samples
+        newest_first = (self.written - 1 - torch.arange(self.size)) % self.size
+        newest_first = newest_first.to(self._samples.device)
+        in_order, at = self._samples[newest_first].sort(stable=True)
+        place = torch.searchsorted(in_order, samples).clamp(max=self.size - 1)
+        seen, row = in_order[place] == samples, newest_first[at[place]]
+        stored = self._embeddings[row].to(embeddings.dtype)
+        moved = (embeddings - stored).norm(dim=1) / embeddings.norm(dim=1).clamp(min=EPS)
+        each = torch.stack([moved, step - self._steps[row], torch.ones_like(moved)], dim=1)
+        self._drift += (each * seen[:, None]).sum(0)
+
+    def take_drift(self) -> Drift:
+        """Drift of the images pushed since the last call."""
+        distance, age, images = self._drift.tolist()
+        self._drift.zero_()
+        return Drift(distance / max(images, 1), age / max(images, 1), int(images))
+
+    def newest(self, count: int) -> BankRows:
+        """The last `count` rows pushed, or as many as there are, oldest first; copies."""
+        kept = min(count, len(self))
+        at = torch.arange(self.written - kept, self.written) % max(self.size, 1)
+        at = at.to(self._set_ids.device)
+        return BankRows(self._embeddings[at], self._set_ids[at], self._samples[at])
 
     def view(self, step: int) -> BankView:
         """The bank as seen at global step `step`."""
-        set_ids = self._set_ids
+        set_ids, samples = self._set_ids, self._samples
         if self.max_age:
-            set_ids = torch.where(step - self._steps <= self.max_age, set_ids, -1)
-        return BankView(self._embeddings, set_ids)
+            young = step - self._steps <= self.max_age
+            set_ids, samples = set_ids.where(young, -1), samples.where(young, -1)
+        return BankView(self._embeddings, set_ids, samples)
 
     def state_dict(self) -> dict[str, Any]:
         """Contents, ages and cursor; loads with `torch.load(weights_only=True)`."""
         return {
             "embeddings": self._embeddings,
             "set_ids": self._set_ids,
+            "samples": self._samples,
             "steps": self._steps,
             "written": self.written,
         }
@@ -105,7 +157,7 @@ class Bank:
             CheckpointError: If the saved bank has another size or width.
         """
         saved = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        own = {"embeddings": self._embeddings, "set_ids": self._set_ids, "steps": self._steps}
+        own = {name: value for name, value in self.state_dict().items() if name != "written"}
         for name, tensor in own.items():
             found = tuple(saved[name].shape) if name in saved else "nothing"
             if found != tuple(tensor.shape):

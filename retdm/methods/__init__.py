@@ -1,6 +1,6 @@
 """The systems that can be trained and compared, one file for each."""
 
-from retdm.methods.base import Method, StepContext, StepOutput
+from retdm.methods.base import Diagnosis, Method, StepContext, StepOutput
 from retdm.methods.registry import METHODS, build_method
 
-__all__ = ["METHODS", "Method", "StepContext", "StepOutput", "build_method"]
+__all__ = ["Diagnosis", "METHODS", "Method", "StepContext", "StepOutput", "build_method"]

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from retdm import comm
-from retdm.bank import Bank, LabelSets
+from retdm.bank import Bank, BankRows, LabelSets
 from retdm.data.batch import Batch
 
 
@@ -46,9 +46,16 @@ class StepOutput:
     """To run backward from; scaled for DDP's mean over ranks."""
     parts: dict[str, Float[Tensor, ""]]
     """This rank's share of each named value; summed over ranks, the global-batch value."""
-    rows: tuple[Float[Tensor, "total embed"], Int64[Tensor, " total"]] | None
-    """Embeddings and label set numbers of the global batch for the bank, equal on all ranks; None
-    if the step gathered nothing."""
+    rows: BankRows | None
+    """For the bank, equal on all ranks; None if the step gathered nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """How the embeddings stand, beyond what the losses say."""
+
+    values: dict[str, float]
+    histograms: dict[str, Float[Tensor, "..."]]
 
 
 class Method(nn.Module, ABC):
@@ -81,6 +88,14 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch, context: StepContext) -> StepOutput:
         """Losses of one training step; called through DDP, by all ranks alike."""
+
+    def diagnose(self, context: StepContext) -> Diagnosis | None:
+        """Look at what the bank holds, on one rank and without gradients.
+
+        Returns:
+            None for a method without a metric loss, and while the bank is empty.
+        """
+        return None
 
     def embed(self, images: UInt8[Tensor, "rows 3 side side"]) -> Float[Tensor, "rows embed"]:
         """Image embeddings f, at least float32 even inside an autocast region."""
@@ -135,7 +150,7 @@ def global_share(values: Float[Tensor, " rows"], batch: Batch) -> Float[Tensor, 
 def step_output(
     terms: Mapping[str, tuple[float, Tensor]],
     extra: Mapping[str, Tensor],
-    rows: tuple[Tensor, Tensor] | None,
+    rows: BankRows | None,
 ) -> StepOutput:
     """Weigh the terms of the objective and scale them for DDP.
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from retdm import comm
-from retdm.bank import BankView
+from retdm.bank import BankRows, BankView, LabelSets
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Candidates:
     """The bank: constants."""
     set_ids: Int64[Tensor, " columns"]
     """Label set of each candidate, live ones first; -1 for one that must not be used."""
+    samples: Int64[Tensor, " total"]
+    """Image of each live one, as its row in the training table; -1 for padding."""
 
     def present(self, sets: int) -> Bool[Tensor, " sets"]:
         """Which of `sets` label sets have a candidate."""
@@ -47,16 +49,17 @@ class Candidates:
             return self.live.detach()
         return torch.cat([self.live.detach(), self.stored.to(self.live.dtype)])
 
-    def batch_rows(self) -> tuple[Float[Tensor, "valid embed"], Int64[Tensor, " valid"]]:
-        """The global batch without padding and gradients, for the bank."""
+    def batch_rows(self) -> BankRows:
+        """The global batch without padding and gradients."""
+        real = self.samples >= 0
         set_ids = self.set_ids[: len(self.live)]
-        real = set_ids >= 0
-        return self.live.detach()[real], set_ids[real]
+        return BankRows(self.live.detach()[real], set_ids[real], self.samples[real])
 
 
 def gather_candidates(
     embeddings: Float[Tensor, "rows embed"],
-    set_ids: Int64[Tensor, " rows"],
+    samples: Int64[Tensor, " rows"],
+    known: LabelSets,
     bank: BankView | None,
     *,
     with_gradient: bool,
@@ -65,12 +68,14 @@ def gather_candidates(
 
     Args:
         embeddings: This rank's images.
-        set_ids: Their label sets; -1 for padding.
+        samples: Their rows in the training table; -1 for padding.
+        known: Knows the label set of each.
         bank: What it offers at this step; None: batch only.
         with_gradient: Whether losses on other ranks may send gradients here.
     """
     gather = comm.gather_rows_autograd if with_gradient else comm.gather_rows
-    live, live_sets = gather(embeddings), comm.gather_rows(set_ids)
+    live, samples = gather(embeddings), comm.gather_rows(samples)
+    set_ids = known.set_id[samples].where(samples >= 0, -1)
     if bank is None:
-        return Candidates(live, None, live_sets)
-    return Candidates(live, bank.embeddings, torch.cat([live_sets, bank.set_ids]))
+        return Candidates(live, None, set_ids, samples)
+    return Candidates(live, bank.embeddings, torch.cat([set_ids, bank.set_ids]), samples)

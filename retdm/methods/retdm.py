@@ -28,10 +28,11 @@ from torch import Tensor, nn
 
 from retdm import losses
 from retdm.bank import draw_columns, nearest_images, nearest_label_sets
-from retdm.config import Config, LossSettings
+from retdm.config import Config
 from retdm.data.batch import Batch
 from retdm.methods import bce
 from retdm.methods.base import (
+    Diagnosis,
     Method,
     StepContext,
     StepOutput,
@@ -41,17 +42,30 @@ from retdm.methods.base import (
     step_output,
 )
 from retdm.methods.candidates import Candidates, gather_candidates
+from retdm.methods.effective_rank import effective_rank
+from retdm.methods.retdm_reading import reading
 from retdm.models import LabelEmbeddingNet, classifier_head, reconstruction_head
+
+_DIAGNOSED = 1024
+"""Images looked at in a diagnosis: enough for shares and ranks, and searched in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchors:
+    """Images with their own label sets, and what the ways compare them with."""
+
+    images: Float[Tensor, "rows embed"]
+    label: Float[Tensor, "rows embed"]
+    samples: Int64[Tensor, " rows"]
+    candidates: Candidates
 
 
 @dataclass(frozen=True, slots=True)
 class _Neighbours:
-    """Whom each anchor is compared with in ways 1 and 2."""
+    """The neighbours of each anchor in one way."""
 
-    sets: Int64[Tensor, "rows k"]
-    has_set: Bool[Tensor, "rows k"]
-    columns: Int64[Tensor, "rows k"]
-    has_image: Bool[Tensor, "rows k"]
+    distance: Float[Tensor, "rows k"]
+    real: Bool[Tensor, "rows k"]
 
 
 class Retdm(Method):
@@ -101,11 +115,10 @@ class Retdm(Method):
             if active & {"metric", "reconstruction"}:
                 label = self._label(batch.targets)
             if "metric" in active:
-                candidates = self._candidates(images, batch, context)
-                near = self._neighbours(candidates, batch, context)
-                extra = self._ways(images, label, candidates, near, batch, context)
+                anchors = self._anchors(images, label, batch, context)
+                extra = self._ways(anchors, batch, context)
                 terms["metric"] = (settings.lambda1, self._joint(extra))
-                rows = candidates.batch_rows()
+                rows = anchors.candidates.batch_rows()
             if "reconstruction" in active:
                 decoded = self.parts["reconstruction"](label)
                 each = losses.reconstruction(decoded, batch.targets)
@@ -115,80 +128,87 @@ class Retdm(Method):
     def _label(self, targets: Bool[Tensor, "... labels"]) -> Float[Tensor, "... embed"]:
         return full_precision(self.parts["label"](targets))
 
-    def _candidates(self, images: Tensor, batch: Batch, context: StepContext) -> Candidates:
-        set_ids = context.label_sets.set_id[batch.indices].where(batch.valid, -1)
+    def _anchors(
+        self, images: Tensor, label: Tensor, batch: Batch, context: StepContext
+    ) -> _Anchors:
         bank = None
         if context.bank is not None and context.use_bank and self.settings.neighbours != "batch":
             bank = context.bank.view(context.step)
-        return gather_candidates(images, set_ids, bank, with_gradient=self.ways > 1)
-
-    @torch.no_grad()
-    def _neighbours(
-        self, candidates: Candidates, batch: Batch, context: StepContext
-    ) -> _Neighbours:
-        known, names = context.label_sets, {"seed": context.seed, "step": context.step}
-        everywhere = self.settings.neighbours == "exact"
-        sets, has_set = nearest_label_sets(
-            known.set_id[batch.indices],
-            known,
-            None if everywhere else candidates.present(len(known)),
-            k=self.settings.k,
-            **names,
+        candidates = gather_candidates(
+            images,
+            batch.indices.where(batch.valid, -1),
+            context.label_sets,
+            bank,
+            with_gradient=self.ways > 1,
         )
-        columns, has_image = draw_columns(
-            sets, has_set, candidates.set_ids, batch.indices, **names
-        )
-        return _Neighbours(sets, has_set, columns, has_image)
+        return _Anchors(images, label, batch.indices, candidates)
 
-    def _ways(
-        self,
-        images: Tensor,
-        label: Tensor,
-        candidates: Candidates,
-        near: _Neighbours,
-        batch: Batch,
-        context: StepContext,
-    ) -> dict[str, Tensor]:
+    def _ways(self, anchors: _Anchors, batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """This rank's shares of each L and of what is reported about them."""
-        settings, known = self.settings, context.label_sets
-        own = losses.pair_distance(images, label, settings)
-
-        def against_sets(sets: Tensor, real: Tensor) -> losses.Way:
-            other = self._label(known.targets[sets])
-            return losses.way(
-                own, losses.pair_distance(images[:, None], other, settings), real, settings
-            )
-
-        def against_images(columns: Tensor, real: Tensor) -> losses.Way:
-            other = candidates.pick(columns)
-            return losses.way(
-                own, losses.pair_distance(other, label[:, None], settings), real, settings
-            )
-
-        ways = {"way1": against_sets(near.sets, near.has_set)}
-        if self.ways > 1:
-            ways["way2"] = against_images(near.columns, near.has_image)
-        if self.ways == 4:
-            columns, real = self._near_images(images, candidates, batch, context)
-            # Column 0 stands for a missing neighbour, and may itself be padding, of set -1.
-            ways["way3"] = against_sets(candidates.set_ids[columns].clamp(min=0), real)
-            ways["way4"] = against_images(columns, real)
+        settings = self.settings
+        own = losses.pair_distance(anchors.images, anchors.label, settings)
+        near = self._near(anchors, context)
+        ways = {
+            name: losses.way(own, others.distance, others.real, settings)
+            for name, others in near.items()
+        }
         violations = torch.stack([way.violations for way in ways.values()]).mean(0)
-        found = near.has_set.sum(1).to(own.dtype)
+        found = near["way1"].real.sum(1).to(own.dtype)
         return {name: global_share(way.loss, batch) for name, way in ways.items()} | {
             "violations": global_share(violations, batch),
             "neighbours": global_share(found, batch),
         }
 
-    def _near_images(
-        self, images: Tensor, candidates: Candidates, batch: Batch, context: StepContext
-    ) -> tuple[Tensor, Tensor]:
+    def _near(self, anchors: _Anchors, context: StepContext) -> dict[str, _Neighbours]:
+        """By way, the neighbours of each anchor."""
+        known, candidates = context.label_sets, anchors.candidates
+
+        def other_sets(sets: Tensor, real: Tensor) -> _Neighbours:
+            other = self._label(known.targets[sets])
+            images = anchors.images[:, None]
+            return _Neighbours(losses.pair_distance(images, other, self.settings), real)
+
+        def other_images(columns: Tensor, real: Tensor) -> _Neighbours:
+            other, label = candidates.pick(columns), anchors.label[:, None]
+            return _Neighbours(losses.pair_distance(other, label, self.settings), real)
+
+        sets, has_set, columns, has_image = self._near_sets(anchors, context)
+        near = {"way1": other_sets(sets, has_set)}
+        if self.ways > 1:
+            near["way2"] = other_images(columns, has_image)
+        if self.ways == 4:
+            columns, real = self._near_images(anchors, context)
+            # Column 0 stands for a missing neighbour, and may itself be padding, of set -1.
+            near["way3"] = other_sets(candidates.set_ids[columns].clamp(min=0), real)
+            near["way4"] = other_images(columns, real)
+        return near
+
+    @torch.no_grad()
+    def _near_sets(
+        self, anchors: _Anchors, context: StepContext
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Label sets near each anchor's own, an image of each, and which of both are real."""
+        known, names = context.label_sets, {"seed": context.seed, "step": context.step}
+        samples, candidates = anchors.samples, anchors.candidates
+        everywhere = self.settings.neighbours == "exact"
+        sets, has_set = nearest_label_sets(
+            known.set_id[samples],
+            known,
+            None if everywhere else candidates.present(len(known)),
+            k=self.settings.k,
+            **names,
+        )
+        return sets, has_set, *draw_columns(sets, has_set, candidates.set_ids, samples, **names)
+
+    def _near_images(self, anchors: _Anchors, context: StepContext) -> tuple[Tensor, Tensor]:
         """Columns of the neighbours of ways 3 and 4, by the distance of the reading."""
-        anchors, others = images.detach(), candidates.constants()
+        images, others = anchors.images.detach(), anchors.candidates.constants()
         if self.settings.score == "unit_sq_tau":
-            anchors, others = losses.unit(anchors), losses.unit(others)
-        own_sets = context.label_sets.set_id[batch.indices]
-        return nearest_images(anchors, own_sets, others, candidates.set_ids, k=self.settings.k)
+            images, others = losses.unit(images), losses.unit(others)
+        own_sets = context.label_sets.set_id[anchors.samples]
+        return nearest_images(
+            images, own_sets, others, anchors.candidates.set_ids, k=self.settings.k
+        )
 
     def _joint(self, shares: Mapping[str, Tensor]) -> Tensor:
         """L_d, eq. (8), or with four ways the mean of two of its kind."""
@@ -198,37 +218,30 @@ class Retdm(Method):
             return first
         return (first + shares["way3"] + gamma * shares["way4"]) / 2
 
+    @torch.no_grad()
+    def diagnose(self, context: StepContext) -> Diagnosis | None:
+        """Distances, violated constraints, rank and length of what the bank holds.
 
-def reading(settings: LossSettings, *, ways: Literal[1, 2, 4]) -> dict[str, str]:
-    """Names of the readings that the metric and reconstruction losses take."""
-    penalty = {
-        "nll": "nll",
-        "nll_weighted": "nll_weighted",
-        "nll_plus_hinge_margin": f"nll_plus_hinge_margin, margin {settings.margin:g}",
-    }.get(settings.penalty, settings.penalty)
-    if settings.penalty not in ("nll", "nll_weighted"):
-        penalty += f", {settings.penalty_reduction} over neighbours"
-    tau = f", tau {settings.tau:g}" if settings.score.endswith("_tau") else ""
-    second = {
-        "image of a label set": "one drawn for each anchor and step, from "
-        + ("the batch" if settings.neighbours == "batch" else "batch and bank"),
-        "gamma": f"{settings.gamma:g}",
-    }
-    space = "directions" if settings.score == "unit_sq_tau" else "embeddings"
-    four = {
-        "image neighbours": f"{settings.k} nearest images of other label sets by Euclidean "
-        f"distance between {space}, label sets may repeat, candidates=batch"
-        + ("" if settings.neighbours == "batch" else " and bank"),
-        "metric loss": "((L_1 + gamma L_2) + (L_3 + gamma L_4)) / 2",
-    }
-    return {
-        "ways": {1: "one", 2: "two", 4: "four"}[ways],
-        "score": settings.score + tau,
-        "penalty": penalty,
-        "neighbours": f"{settings.k} distinct label sets by Hamming distance, own one excluded, "
-        f"ties in seeded random order, candidates={settings.neighbours}",
-        **(second if ways > 1 else {}),
-        **(four if ways == 4 else {}),
-        "label net": "FC, ReLU, FC on 0/1 labels",
-        "reconstruction": "linear output, squared error, mean over labels",
-    }
+        Anchors are the bank's newest images, as they were when their steps embedded them; label
+        sets are embedded anew. So violations here are those that the loss sees, staleness
+        included.
+        """
+        if context.bank is None or not len(context.bank):
+            return None
+        images, set_ids, samples = context.bank.newest(_DIAGNOSED)
+        label = self._label(context.label_sets.targets[set_ids])
+        images = images.to(label.dtype)
+        anchors = _Anchors(images, label, samples, Candidates(images, None, set_ids, samples))
+        own = losses.pair_distance(images, label, self.settings)
+        histograms, values = {"distance_own": own}, {}
+        for name, others in self._near(anchors, context).items():
+            histograms[f"distance_{name}"] = others.distance[others.real]
+            each = losses.way(own, others.distance, others.real, self.settings)
+            values[f"violations_{name}"] = each.violations.mean().item()
+        for name, embeddings in (("image", images), ("label", label)):
+            histograms[f"norm_{name}"] = embeddings.norm(dim=1)
+            values[f"rank_{name}"] = effective_rank(embeddings)
+        drift = context.bank.take_drift()
+        if drift.images:
+            values |= {"bank_drift": drift.distance, "bank_age": drift.age}
+        return Diagnosis(values, histograms)

@@ -11,6 +11,7 @@ from retdm import comm
 from retdm.console import counted
 from retdm.errors import DivergenceError
 from retdm.evaluation import evaluate
+from retdm.methods import Diagnosis
 from retdm.train import checkpoint
 from retdm.train.checkpoint import TrainingState
 from retdm.train.history import publish, rank_score
@@ -45,6 +46,7 @@ def end_epoch(
     if optimizer:
         optimizer.end_epoch(monitored)
     name = f"stage{stage.name}-epoch{progress.epoch:03d}"
+    diagnosis = summary.diagnosis or Diagnosis({}, {})
     entry: dict[str, Any] = {
         "stage": stage.name,
         "epoch": progress.epoch,
@@ -58,12 +60,14 @@ def end_epoch(
         "wait_share": summary.wait_seconds / summary.seconds,
         "bad_samples": len(run.bad),
         **{f"train/{part}": value for part, value in summary.means.items()},
+        **{f"diagnosis/{part}": value for part, value in diagnosis.values.items()},
         **{f"val/{part}": value for part, value in validation.items()},
     }
     entry = comm.broadcast_object(entry)
     run.history.append(entry)
     if run.logbook:
         run.logbook.write("epoch", progress.step, entry)
+        run.logbook.histograms(progress.step, diagnosis.histograms)
         run.logbook.upload()
         log.info(
             "stage %s epoch %d/%d: loss %.4f, validation mAP %.4f, OF1 %.4f, %.0f images/s",

@@ -1,4 +1,4 @@
-"""The record of a run: a JSON-lines log and TensorBoard scalars, written by rank 0.
+"""The record of a run: a JSON-lines log, TensorBoard scalars and histograms, written by rank 0.
 
 Both are files on the node first and copied to the run's storage after every epoch, because an
 object store cannot append.
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from retdm.evaluation import strict_json
@@ -47,6 +48,12 @@ class Logbook:
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self.writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Add a histogram of each tensor, for TensorBoard alone; empty ones are left out."""
+        for name, tensor in values.items():
+            if tensor.numel():
+                self.writer.add_histogram(name, tensor.float().cpu(), step)
 
     def upload(self) -> None:
         """Copy log and event files to the run's storage."""

@@ -15,7 +15,7 @@ from retdm.bank import Bank, LabelSets
 from retdm.config import Config, RunSettings
 from retdm.data.batch import Batch
 from retdm.errors import DivergenceError
-from retdm.methods import Method, StepContext, StepOutput
+from retdm.methods import Diagnosis, Method, StepContext, StepOutput
 from retdm.train.schedule import StageOptimizer
 from retdm.train.stages import Stage
 
@@ -30,6 +30,8 @@ class EpochSummary:
     seconds: float = 0.0
     wait_seconds: float = 0.0
     """Time this rank waited for data."""
+    diagnosis: Diagnosis | None = None
+    """How the embeddings stand behind the epoch; on rank 0 alone."""
 
 
 class Stepper:
@@ -81,6 +83,8 @@ class Stepper:
             on_log(self.step, self._close(window, totals))
         summary.means = {name: value / max(steps, 1) for name, value in totals.items()}
         summary.seconds = time.perf_counter() - started
+        if comm.rank() == 0:
+            summary.diagnosis = self.method.diagnose(self.context())
         return summary
 
     def train(self, batch: Batch) -> StepOutput:
@@ -88,17 +92,17 @@ class Stepper:
         torch.manual_seed(_step_seed(self.config.seed, self.step, comm.rank()))
         bf16 = self.config.run.precision == "bf16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
-            output: StepOutput = self.module(batch, self._context())
+            output: StepOutput = self.module(batch, self.context())
         output.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         if self.bank is not None and output.rows is not None:
-            embeddings, set_ids = output.rows
-            self.bank.push(embeddings, set_ids, step=self.step)
+            self.bank.push(output.rows, step=self.step)
         self.step += 1
         self.stage_step += 1
         return output
 
-    def _context(self) -> StepContext:
+    def context(self) -> StepContext:
+        """What the next step depends on besides its batch and the weights."""
         # Rows drift only while the image net learns: until then they are exact at any step.
         drifting = "image" in self.stage.train
         warm = not drifting or self.stage_step >= self.config.bank.warmup_steps

@@ -13,6 +13,7 @@ VGG-16 training step, of which mining is a share.
 import argparse
 import importlib.util
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peers.environment import peers_python
 
 from retdm.bank import LabelSets, nearest_label_sets
 from retdm.config import ModelSettings
@@ -44,7 +46,8 @@ def main() -> int:
         print(f"skipped: no {folder}; set RETDM_TEST_DATA to a folder that has labels/")
         return 0
     if importlib.util.find_spec("faiss") is None:
-        print("faiss is not installed (pip install faiss-cpu): ours alone")
+        # It is in the peers' environment, which has this one's torch: the whole runs there.
+        return subprocess.run([peers_python(), __file__, *sys.argv[1:]]).returncode
     torch.set_num_threads(1)
     right, slowest = True, 0.0
     for name, targets in (("COCO-like", coco(folder)), ("MIRFLICKR", mirflickr(folder))):
@@ -87,9 +90,7 @@ def table(
 
     right = all(same_distances(sets, *ours(number)) for number in range(2))
     print(f"  distances {'equal' if right else 'DIFFER from'} those of a brute-force search")
-    runs: dict[str, Callable[[int], Any]] = {"ours": ours}
-    if importlib.util.find_spec("faiss") is not None:
-        runs |= faiss_runs(targets, sets, batches, args.k)
+    runs = {"ours": ours} | faiss_runs(targets, sets, batches, args.k)
     times: dict[str, list[float]] = {run: [] for run in runs}
     for number in range(args.rounds + 1):
         for run, search in runs.items():

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from retdm.bank import Bank, LabelSets
+from retdm.bank import Bank, BankRows, LabelSets
 from retdm.config import Config, parse
 from retdm.data.batch import Batch
 from retdm.methods import StepContext, build_method
@@ -53,9 +53,9 @@ def worker(rank: int, args: argparse.Namespace, backbone: str, folder: str) -> N
     )
     sets = LabelSets(torch.rand(SETS, LABELS, generator=_rng(0)) < 2.9 / LABELS)
     bank = Bank(BANK, 512)
-    bank.push(
-        torch.randn(BANK, 512, generator=_rng(1)), sets.set_id[:BANK].repeat(2)[:BANK], step=0
-    )
+    samples = torch.arange(BANK) % len(sets.set_id)
+    embeddings = torch.randn(BANK, 512, generator=_rng(1))
+    bank.push(BankRows(embeddings, sets.set_id[samples], samples), step=0)
     steps = {
         "bce": Step("bce", backbone, sets, bank),
         "bce, bf16 gradients": Step("bce", backbone, sets, bank, gradients="bf16"),
@@ -100,7 +100,7 @@ class Step:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if output.rows is not None:
-            self.bank.push(*output.rows, step=number)
+            self.bank.push(output.rows, step=number)
 
 
 def photos(rank: int, args: argparse.Namespace, sets: LabelSets) -> Batch:

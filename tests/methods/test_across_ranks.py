@@ -89,7 +89,7 @@ def train(rank, world, settings, sizes, *, dtype=torch.float64, freeze=()):
         grads.append([p.grad.clone() for p in trained])
         optimizer.step()
         if output.rows is not None:
-            bank.push(*output.rows, step=step)
+            bank.push(output.rows, step=step)
         logs.append({name: comm.all_sum(value) for name, value in output.parts.items()})
     return {
         "grads": grads,

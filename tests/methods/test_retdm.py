@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from retdm.bank import Bank, LabelSets, draw_columns, nearest_label_sets
+from retdm.bank import Bank, BankRows, LabelSets, draw_columns, nearest_label_sets
 from retdm.config import Config, parse
 from retdm.data.batch import Batch
 from retdm.losses import pair_distance, way
 from retdm.methods import StepContext
+from retdm.methods.candidates import gather_candidates
+from retdm.methods.effective_rank import effective_rank
 from retdm.methods.retdm import Retdm
 from tests.methods.pixels import LABELS, WIDTH, Pixels, batch, table
 
@@ -23,11 +25,8 @@ def method(*, ways=2, dtype=torch.float64, **loss):
 def filled_bank(dtype=torch.float64):
     bank = Bank(10, WIDTH, dtype=dtype)
     rng = torch.Generator().manual_seed(5)
-    bank.push(
-        torch.randn(7, WIDTH, generator=rng, dtype=dtype),
-        LabelSets(table()).set_id[torch.arange(20, 27)],
-        step=0,
-    )
+    embeddings, samples = torch.randn(7, WIDTH, generator=rng, dtype=dtype), torch.arange(20, 27)
+    bank.push(BankRows(embeddings, LabelSets(table()).set_id[samples], samples), step=0)
     return bank
 
 
@@ -141,7 +140,8 @@ def test_the_bank_matters_only_where_it_is_used():
 
 def test_rows_for_the_bank_are_the_valid_ones():
     model, data = method(), batch()
-    embeddings, set_ids = model(data, context()).rows
+    embeddings, set_ids, samples = model(data, context()).rows
+    assert samples.tolist() == data.indices[:6].tolist()
     assert not embeddings.requires_grad
     torch.testing.assert_close(embeddings, model.embed(data.images)[:6].detach())
     assert set_ids.tolist() == LabelSets(table()).set_id[data.indices[:6]].tolist()
@@ -186,7 +186,7 @@ def test_four_ways_are_of_the_size_of_two():
     torch.testing.assert_close(four["metric"], (two["metric"] + image_pair) / 2)
 
 
-def test_a_live_image_neighbour_learns_from_way_four():
+def test_a_live_image_neighbour_learns_from_way_four(monkeypatch):
     """Way 4 compares g_i with f_j: of two images, each must feel that it is the other's."""
     data = batch(rows=2, invalid=0)
     model = method(ways=4, k=1, penalty="nll")
@@ -197,8 +197,8 @@ def test_a_live_image_neighbour_learns_from_way_four():
     assert column_sets[0] != column_sets[1]
     # As seen on a rank that holds the first image, the second being another rank's.
     given = context(losses=frozenset({"metric"}))
-    whole = model._candidates(leaf, data, given)
-    model._candidates = lambda *_: whole
+    whole = gather_candidates(leaf, data.indices, given.label_sets, None, with_gradient=True)
+    monkeypatch.setattr("retdm.methods.retdm.gather_candidates", lambda *_, **__: whole)
     model(one, given).total.backward()
     assert leaf.grad[1].norm() > 0
 
@@ -265,3 +265,40 @@ def test_reading_names_every_choice():
     assert four["ways"] == "four"
     assert "directions" in four["image neighbours"]
     assert four["metric loss"] == "((L_1 + gamma L_2) + (L_3 + gamma L_4)) / 2"
+
+
+@pytest.mark.parametrize("score", ["neg_dist", "unit_sq_tau"])
+@pytest.mark.parametrize("ways", [1, 2, 4])
+def test_a_diagnosis_looks_at_the_newest_rows_of_the_bank(ways, score):
+    model, bank = method(ways=ways, score=score), filled_bank()
+    given = context(bank=bank)
+    found = model.diagnose(given)
+    embeddings, set_ids, samples = bank.newest(7)
+    as_batch = Batch(torch.zeros(7, 3, 4, 4), table()[samples], samples, samples >= 0, 7)
+    model.embed = lambda images: embeddings
+    parts = model(as_batch, context()).parts
+    ways = [f"way{n}" for n in range(1, ways + 1)]
+    mean = sum(found.values[f"violations_{name}"] for name in ways) / len(ways)
+    assert mean == pytest.approx(parts["violations"].item())
+    assert found.histograms.keys() == {
+        *("distance_own", "norm_image", "norm_label"),
+        *(f"distance_{name}" for name in ways),
+    }
+    own = pair_distance(embeddings, model._label(table()[samples]), model.settings)
+    torch.testing.assert_close(found.histograms["distance_own"], own.detach())
+    assert found.values["rank_image"] == pytest.approx(effective_rank(embeddings))
+    assert 1 <= found.values["rank_label"] <= 6
+
+
+def test_there_is_nothing_to_diagnose_in_an_empty_bank():
+    assert method().diagnose(context()) is None
+    assert method().diagnose(context(bank=Bank(4, WIDTH))) is None
+
+
+def test_effective_rank_counts_directions():
+    rng = torch.Generator().manual_seed(0)
+    line = torch.randn(50, 1, generator=rng) @ torch.randn(1, 8, generator=rng)
+    assert effective_rank(line) == pytest.approx(1, abs=1e-3)
+    assert effective_rank(torch.ones(5, 3)) == 0
+    # Rows +-e_i are centred, and all their singular values are equal.
+    assert effective_rank(torch.cat([torch.eye(6), -torch.eye(6)])) == pytest.approx(6)

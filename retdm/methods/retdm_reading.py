@@ -1,0 +1,40 @@
+"""Names of the readings that RETDM takes where the paper leaves a choice."""
+
+from typing import Literal
+
+from retdm.config import LossSettings
+
+
+def reading(settings: LossSettings, *, ways: Literal[1, 2, 4]) -> dict[str, str]:
+    """Of the metric and reconstruction losses, by what each is about."""
+    penalty = {
+        "nll": "nll",
+        "nll_weighted": "nll_weighted",
+        "nll_plus_hinge_margin": f"nll_plus_hinge_margin, margin {settings.margin:g}",
+    }.get(settings.penalty, settings.penalty)
+    if settings.penalty not in ("nll", "nll_weighted"):
+        penalty += f", {settings.penalty_reduction} over neighbours"
+    tau = f", tau {settings.tau:g}" if settings.score.endswith("_tau") else ""
+    second = {
+        "image of a label set": "one drawn for each anchor and step, from "
+        + ("the batch" if settings.neighbours == "batch" else "batch and bank"),
+        "gamma": f"{settings.gamma:g}",
+    }
+    space = "directions" if settings.score == "unit_sq_tau" else "embeddings"
+    four = {
+        "image neighbours": f"{settings.k} nearest images of other label sets by Euclidean "
+        f"distance between {space}, label sets may repeat, candidates=batch"
+        + ("" if settings.neighbours == "batch" else " and bank"),
+        "metric loss": "((L_1 + gamma L_2) + (L_3 + gamma L_4)) / 2",
+    }
+    return {
+        "ways": {1: "one", 2: "two", 4: "four"}[ways],
+        "score": settings.score + tau,
+        "penalty": penalty,
+        "neighbours": f"{settings.k} distinct label sets by Hamming distance, own one excluded, "
+        f"ties in seeded random order, candidates={settings.neighbours}",
+        **(second if ways > 1 else {}),
+        **(four if ways == 4 else {}),
+        "label net": "FC, ReLU, FC on 0/1 labels",
+        "reconstruction": "linear output, squared error, mean over labels",
+    }
