@@ -3,4 +3,4 @@
 from retdm.methods.base import Diagnosis, Method, StepContext, StepOutput
 from retdm.methods.registry import METHODS, build_method
 
-__all__ = ["Diagnosis", "METHODS", "Method", "StepContext", "StepOutput", "build_method"]
+__all__ = ["METHODS", "Diagnosis", "Method", "StepContext", "StepOutput", "build_method"]

@@ -273,7 +273,7 @@ def test_a_diagnosis_looks_at_the_newest_rows_of_the_bank(ways, score):
     model, bank = method(ways=ways, score=score), filled_bank()
     given = context(bank=bank)
     found = model.diagnose(given)
-    embeddings, set_ids, samples = bank.newest(7)
+    embeddings, _, samples = bank.newest(7)
     as_batch = Batch(torch.zeros(7, 3, 4, 4), table()[samples], samples, samples >= 0, 7)
     model.embed = lambda images: embeddings
     parts = model(as_batch, context()).parts
