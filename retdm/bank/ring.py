@@ -14,7 +14,7 @@ from torch import Tensor
 
 from retdm.errors import CheckpointError
 
-EPS = 1e-12
+_EPS = 1e-12
 """Below any norm that matters; keeps a quotient finite."""
 
 
@@ -35,8 +35,6 @@ class BankView:
     embeddings: Float[Tensor, "size embed"]
     set_ids: Int64[Tensor, " size"]
     """Label set of each row; -1 where the row is empty or too old."""
-    samples: Int64[Tensor, " size"]
-    """Image of each row, as its row in the training table; -1 as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +96,26 @@ class Bank:
         if kept:
             newest = BankRows(*(part[count - kept :].detach() for part in rows))
             self._compare(newest, step)
-            at = torch.arange(self.written + count - kept, self.written + count) % self.size
-            at = at.to(self._set_ids.device)
+            at = self._places(self.written + count - kept, self.written + count)
             self._embeddings[at] = newest.embeddings.to(self._embeddings.dtype)
             self._set_ids[at] = newest.set_ids
             self._samples[at] = newest.samples
             self._steps[at] = step
         self.written += count
 
+    def _places(self, first: int, last: int) -> Int64[Tensor, " rows"]:
+        """Where the rows pushed as number `first` up to, not including, `last` lie."""
+        return torch.arange(first, last, device=self._set_ids.device) % max(self.size, 1)
+
     def _compare(self, rows: BankRows, step: int) -> None:
         """Add the drift of the images that are stored, by the newest row of each."""
         embeddings, samples = rows.embeddings, rows.samples
-        newest_first = (self.written - 1 - torch.arange(self.size)) % self.size
-        newest_first = newest_first.to(self._samples.device)
+        newest_first = self._places(self.written - self.size, self.written).flip(0)
         in_order, at = self._samples[newest_first].sort(stable=True)
         place = torch.searchsorted(in_order, samples).clamp(max=self.size - 1)
         seen, row = in_order[place] == samples, newest_first[at[place]]
         stored = self._embeddings[row].to(embeddings.dtype)
-        moved = (embeddings - stored).norm(dim=1) / embeddings.norm(dim=1).clamp(min=EPS)
+        moved = (embeddings - stored).norm(dim=1) / embeddings.norm(dim=1).clamp(min=_EPS)
         each = torch.stack([moved, step - self._steps[row], torch.ones_like(moved)], dim=1)
         self._drift += (each * seen[:, None]).sum(0)
 
@@ -128,17 +128,15 @@ class Bank:
     def newest(self, count: int) -> BankRows:
         """The last `count` rows pushed, or as many as there are, oldest first; copies."""
         kept = min(count, len(self))
-        at = torch.arange(self.written - kept, self.written) % max(self.size, 1)
-        at = at.to(self._set_ids.device)
+        at = self._places(self.written - kept, self.written)
         return BankRows(self._embeddings[at], self._set_ids[at], self._samples[at])
 
     def view(self, step: int) -> BankView:
         """The bank as seen at global step `step`."""
-        set_ids, samples = self._set_ids, self._samples
+        set_ids = self._set_ids
         if self.max_age:
-            young = step - self._steps <= self.max_age
-            set_ids, samples = set_ids.where(young, -1), samples.where(young, -1)
-        return BankView(self._embeddings, set_ids, samples)
+            set_ids = torch.where(step - self._steps <= self.max_age, set_ids, -1)
+        return BankView(self._embeddings, set_ids)
 
     def state_dict(self) -> dict[str, Any]:
         """Contents, ages and cursor; loads with `torch.load(weights_only=True)`."""

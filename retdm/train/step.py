@@ -84,7 +84,7 @@ class Stepper:
         summary.means = {name: value / max(steps, 1) for name, value in totals.items()}
         summary.seconds = time.perf_counter() - started
         if comm.rank() == 0:
-            summary.diagnosis = self.method.diagnose(self.context())
+            summary.diagnosis = self.method.diagnose(self._context())
         return summary
 
     def train(self, batch: Batch) -> StepOutput:
@@ -92,7 +92,7 @@ class Stepper:
         torch.manual_seed(_step_seed(self.config.seed, self.step, comm.rank()))
         bf16 = self.config.run.precision == "bf16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
-            output: StepOutput = self.module(batch, self.context())
+            output: StepOutput = self.module(batch, self._context())
         output.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         if self.bank is not None and output.rows is not None:
@@ -101,8 +101,7 @@ class Stepper:
         self.stage_step += 1
         return output
 
-    def context(self) -> StepContext:
-        """What the next step depends on besides its batch and the weights."""
+    def _context(self) -> StepContext:
         # Rows drift only while the image net learns: until then they are exact at any step.
         drifting = "image" in self.stage.train
         warm = not drifting or self.stage_step >= self.config.bank.warmup_steps

@@ -30,7 +30,9 @@ def test_holds_the_newest_rows(size):
         assert len(bank) == min(len(everything), size)
     view = bank.view(9)
     assert view.embeddings[:, 0].tolist() == view.set_ids.tolist()
-    assert [n - 100 for n in view.samples.tolist()] == view.set_ids.tolist()
+    held_rows = bank.newest(size)
+    assert held_rows.set_ids.tolist() == everything[len(everything) - size :]
+    assert [n - 100 for n in held_rows.samples.tolist()] == held_rows.set_ids.tolist()
     newest = bank.newest(3)
     assert newest.set_ids.tolist() == everything[-min(3, size) :] if size else not len(newest[0])
     assert [n - 100 for n in newest.samples.tolist()] == newest.set_ids.tolist()

@@ -11,7 +11,6 @@ VGG-16 training step, of which mining is a share.
 """
 
 import argparse
-import importlib.util
 import os
 import subprocess
 import sys
@@ -45,9 +44,10 @@ def main() -> int:
     if not folder.is_dir():
         print(f"skipped: no {folder}; set RETDM_TEST_DATA to a folder that has labels/")
         return 0
-    if importlib.util.find_spec("faiss") is None:
-        # It is in the peers' environment, which has this one's torch: the whole runs there.
-        return subprocess.run([peers_python(), __file__, *sys.argv[1:]]).returncode
+    python = peers_python()
+    if sys.executable != python:
+        # faiss is in the peers' environment, which has this one's torch: the whole runs there.
+        return subprocess.run([python, __file__, *sys.argv[1:]]).returncode
     torch.set_num_threads(1)
     right, slowest = True, 0.0
     for name, targets in (("COCO-like", coco(folder)), ("MIRFLICKR", mirflickr(folder))):
