@@ -223,8 +223,8 @@ class Retdm(Method):
         """Distances, violated constraints, rank and length of what the bank holds.
 
         Anchors are the bank's newest images, as they were when their steps embedded them; label
-        sets are embedded anew. So violations here are those that the loss sees, staleness
-        included.
+        sets are embedded anew. The neighbours are sought among the same rows, of any age, so that
+        the violations are an estimate of those that the loss sees, staleness included.
         """
         if context.bank is None or not len(context.bank):
             return None
