@@ -71,7 +71,8 @@ def main() -> int:
     columns = plan_columns(args.recipe, methods, args.variant, args.set)
     names = [column.name for column in columns]
     baseline = _baseline(args.baseline, names)
-    if len({column.config.data.url for column in columns} - {""}) != 1:
+    urls = {column.config.data.url for column in columns}
+    if len(urls) != 1 or "" in urls:
         raise ConfigError(
             "data.url must be set and the same in all columns, for example "
             "--set data.url=s3://photos/scene"
@@ -89,7 +90,7 @@ def main() -> int:
 
     def on_outcome(outcome: "Outcome") -> None:
         ends.append(outcome)
-        if outcome.cell.columns:
+        if outcome.cell.columns and outcome.how != "reused":
             _write(home, args.report, columns, seeds, baseline, cells, ends)
 
     run_cells(

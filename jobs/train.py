@@ -62,7 +62,7 @@ def main() -> int:
     result = run_on_ray(
         config, storage=args.storage, name=name, workers=workers, resume=args.resume
     )
-    print(metric_table(result["metrics"], dataset=result["data"]))
+    print(metric_table(result["metrics"], dataset=result["data"], method=config.method))
     print(f"result: {join_url(args.storage, name, 'result.json')}")
     print(f"TensorBoard: tensorboard --logdir {join_url(args.storage, name, 'tensorboard')}")
     return 0

@@ -3,7 +3,7 @@
 from retdm.bank.candidates import draw_columns
 from retdm.bank.label_sets import LabelSets
 from retdm.bank.nearest_images import nearest_images
-from retdm.bank.neighbours import nearest_label_sets
+from retdm.bank.neighbours import nearest_instances, nearest_label_sets
 from retdm.bank.ring import Bank, BankRows, BankView, Drift
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "LabelSets",
     "draw_columns",
     "nearest_images",
+    "nearest_instances",
     "nearest_label_sets",
 ]

@@ -1,4 +1,4 @@
-"""The k label sets nearest to an anchor's own, which itself never counts.
+"""The k label sets nearest to an anchor's own, which itself never counts, and the k images so.
 
 An equal label set would ask for d < d and can never be satisfied, so only *different* sets are
 neighbours. The distance is Hamming. Ties are massive (many sets differ in one label), and are
@@ -6,7 +6,8 @@ broken by a random order of all sets, drawn anew for each (seed, step) and equal
 
 Shapes: batch = anchors of this rank, sets = distinct label sets of the training table. Costs one
 product of the batch's distinct label sets with those searched, and one pass over its result;
-nothing of size sets x sets is ever built.
+nothing of size sets x sets is ever built. Images (`nearest_instances`) cost the same for each
+image searched as label sets do for each set.
 """
 
 import torch
@@ -18,6 +19,7 @@ from retdm.bank import keyed
 from retdm.bank.label_sets import LabelSets
 
 _TIES = 1
+_INSTANCE_TIES = 3
 _BLOCK = 64
 
 
@@ -47,8 +49,49 @@ def nearest_label_sets(
     own, row = torch.unique(anchors, return_inverse=True)
     searched = _in_tie_order(label_sets, present, keyed.key(seed, step, _TIES))
     order = _order(own, label_sets, searched)
+    column = torch.full((len(label_sets),), -1, device=own.device)
+    column[searched] = torch.arange(len(searched), device=own.device)
+    found = (column[own] >= 0).nonzero()[:, 0]
+    order[found, column[own[found]]] = float("inf")
     values, columns = _smallest(order, min(k, len(label_sets)))
     # The added place is what a masked column points to where no set is present at all.
+    return F.pad(searched, (0, 1))[columns][row], values.isfinite()[row]
+
+
+def nearest_instances(
+    anchors: Int64[Tensor, " batch"],
+    label_sets: LabelSets,
+    image_sets: Int64[Tensor, " images"],
+    *,
+    k: int,
+    seed: int,
+    step: int,
+) -> tuple[Int64[Tensor, "batch k"], Bool[Tensor, "batch k"]]:
+    """Find the images whose label sets are nearest to each anchor's own.
+
+    Neighbours may share a label set: frequent ones weigh more.
+
+    Args:
+        anchors: Number of each anchor's own label set.
+        label_sets: All sets that a number can stand for.
+        image_sets: Label set of each image searched; -1 for one that must not be used.
+        k: Neighbours wanted; 1 or more.
+        seed: Of the run.
+        step: Global step; with `seed`, fixes the order of ties among the usable images.
+
+    Returns:
+        Places in `image_sets`, nearest first, and which of them are real. There are
+        min(k, images) columns; where fewer images can be used, the last ones are False.
+    """
+    own, row = torch.unique(anchors, return_inverse=True)
+    usable = (image_sets >= 0).nonzero()[:, 0]
+    # Named by their rank among the usable ones: padding between them must not change the draw.
+    names = torch.arange(len(usable), device=usable.device)
+    words = keyed.words(keyed.key(seed, step, _INSTANCE_TIES), names)
+    searched = usable[words.argsort(stable=True)]
+    sets = image_sets[searched]
+    order = _order(own, label_sets, sets).masked_fill_(sets == own[:, None], float("inf"))
+    values, columns = _smallest(order, min(k, len(image_sets)))
     return F.pad(searched, (0, 1))[columns][row], values.isfinite()[row]
 
 
@@ -60,24 +103,19 @@ def _in_tie_order(label_sets: LabelSets, present: Tensor | None, base: int) -> T
 
 
 def _order(own: Tensor, label_sets: LabelSets, searched: Tensor) -> Tensor:
-    """Numbers that sort each row by distance, then by column; infinite for a row's own set.
+    """Numbers that sort each row by distance, then by column.
 
     They are whole numbers, which float32 holds exactly up to 2^24 and float64 up to 2^53.
     """
     rows, columns = label_sets.as_float[own], label_sets.as_float[searched]
-    count, (sets, labels) = len(searched), label_sets.targets.shape
+    count, labels = len(searched), label_sets.targets.shape[1]
     dtype = torch.float32 if 2 * (labels + 1) * count < 2**24 else torch.float64
     # Sums above 256 have no exact bfloat16: an autocast region must not touch this product.
     with torch.autocast(own.device.type, enabled=False):
         common = (rows @ columns.T).to(dtype)
     # Hamming distance |a| + |b| - 2 |a and b|, without |a|, which a row's order does not need.
     size = columns.sum(1).to(dtype) * count
-    order = common.mul_(-2 * count).add_(size + torch.arange(count, device=own.device))
-    column = torch.full((sets,), -1, device=own.device)
-    column[searched] = torch.arange(count, device=own.device)
-    found = (column[own] >= 0).nonzero()[:, 0]
-    order[found, column[own[found]]] = float("inf")
-    return order
+    return common.mul_(-2 * count).add_(size + torch.arange(count, device=own.device))
 
 
 def _smallest(order: Tensor, width: int) -> tuple[Tensor, Tensor]:

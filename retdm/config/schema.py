@@ -97,8 +97,14 @@ class LossSettings(Settings):
         description="Label sets searched: those in batch and bank, in the batch, or in the "
         "whole training table",
     )
+    neighbour_unit: Literal["unique", "instances"] = Field(
+        default="unique",
+        description="What k counts: distinct label sets, or images, so that frequent sets "
+        "weigh more",
+    )
     bce_reduction: Literal["mean", "sum"] = Field(
-        default="mean", description="Over labels, in eq. (10); always a mean over images"
+        default="mean",
+        description="Over labels, in eq. (10), asl and center; always a mean over images",
     )
 
 

@@ -1,7 +1,8 @@
 """Mean, spread and a paired t-test of one metric over seeds.
 
-Two methods that share a seed share split, weights at the start, order and crops, so the test pairs
-them by seed: it looks at the differences only. The t distribution is summed in closed form
+Two methods that share a seed share split, weights at the start, order and crops (up to a stage that
+one of them lacks: later epochs then have other numbers), so the test pairs them by seed: it looks
+at the differences only. The t distribution is summed in closed form
 (Abramowitz & Stegun 26.7.3 and 26.7.4), which is exact for the whole degrees of freedom that a
 paired test has.
 """
@@ -20,7 +21,7 @@ class Paired:
     difference: float
     """Mean of first minus second over the common seeds; NaN without any."""
     p: float
-    """Two-sided; NaN with fewer than two common seeds."""
+    """Two-sided; NaN with fewer than two common seeds, and where all differences are alike."""
     n: int
     """Common seeds."""
 
@@ -43,7 +44,8 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
 def paired_t_test(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
     """Test whether two methods differ, by the seeds that both have.
 
-    Differences that are all alike are certain if they are not 0: p is 0, or 1 if all are 0.
+    Differences that are all alike, up to rounding, give no p: without a spread there is nothing
+    to hold them against.
 
     Args:
         first: Seed to value; undefined values (NaN) are left out.
@@ -63,9 +65,8 @@ def paired_t_test(first: Mapping[int, float], second: Mapping[int, float]) -> Pa
     mean, sd = mean_and_sd(differences)
     if n < 2:
         return Paired(mean, math.nan, n)
-    # Rounding alone must not make equal differences look like a finding.
     if sd <= 1e-12 * max(abs(d) for d in differences):
-        return Paired(mean, 0.0 if mean else 1.0, n)
+        return Paired(mean, math.nan, n)
     return Paired(mean, two_sided_p(mean / (sd / math.sqrt(n)), n - 1), n)
 
 

@@ -1,30 +1,9 @@
 """Average precision of each label over all images, the mAP made of them, and its baseline."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from retdm.evaluation.counts import LabelCounts, PerLabelFloat, count, over_threshold
+from retdm.evaluation.counts import PerLabelFloat
 from retdm.evaluation.inputs import Scores, Targets
-
-
-@dataclass(frozen=True, slots=True)
-class PerLabel:
-    """What a report shows for each label, in column order."""
-
-    average_precision: PerLabelFloat
-    """In [0, 1], higher is better; NaN for a label that no image has."""
-
-    counts: LabelCounts
-    """Of the thresholded predictions; gives precision, recall and F1 of each label."""
-
-
-def per_label(scores: Scores, targets: Targets, *, threshold: float = 0.5) -> PerLabel:
-    """Average precision and counts of each label."""
-    return PerLabel(
-        average_precision=average_precision_per_label(scores, targets),
-        counts=count(over_threshold(scores, threshold), targets),
-    )
 
 
 def average_precision_per_label(scores: Scores, targets: Targets) -> PerLabelFloat:

@@ -1,4 +1,22 @@
-"""The paper's result tables (published.toml), under the true names of their columns."""
+"""The paper's result tables (published.toml), under the true names of their columns.
+
+The printed headings mislead. What shows it, for the rows BCE, CL, RETDM and RETDM (one-way):
+
+- Precision, recall and Hamming loss are tied: with c labels an image out of C,
+  H = c/C ((1 - R) + R (1/P - 1)). In scene the test split has 506 labels on 400 images (the CL
+  row, below). O-P .892 and O-R .877 of RETDM are then 444 hits and 54 false alarms, H = (62 +
+  54) / 2000 = .0580; BCE's .898 and .869 are 440 and 50, H = .0580 too. Both print .0580 under
+  "ranking loss", and .12 to .13 under "hamming loss". So "ranking loss" is the Hamming loss.
+- "hamming loss", "coverage", "one error" and "average precision" are then the ranking metrics of
+  LAMDA's MATLAB functions, given 0/1 predictions instead of scores (`retdm.evaluation.toolbox`).
+  The scene CL row shows it: 506 positives among 400 images, one class predicted, TP 72, FP 11
+  give Hamming .2225, O-P .867, O-R .142, C-P .973 (a label never predicted has precision 1) and a
+  one-error of .0275, all as printed. A one-error of .0275 at O-R .142 is impossible for scores.
+- C-F1 is the harmonic mean of C-P and C-R, but the mean of the labels' own F1 in the CL rows.
+- The rows CNN-Softmax, CNN-WARP and CNN-RNN of COCO are those of the CNN-RNN paper, with three
+  labels an image.
+- LMMO-kNN, MLSPL and C2AE are no targets: `why_not` says for each what contradicts what.
+"""
 
 import tomllib
 from collections.abc import Mapping

@@ -10,15 +10,16 @@ from retdm.evaluation.inputs import Scores, ScoresError, Targets, checked
 
 _REMEDY = "save it with numpy.savez(FILE, scores=scores, targets=targets)"
 
-# What a damaged archive raises depends on which of its bytes are wrong; MemoryError comes from a
-# header that claims more cells than there can be.
-_DAMAGE = (
+# What a damaged .npz archive raises depends on which of its bytes are wrong; MemoryError comes
+# from a header that claims more cells than there can be.
+NPZ_DAMAGE = (
     ValueError,
     OSError,
     EOFError,
     KeyError,
     RuntimeError,
     SyntaxError,
+    TypeError,
     MemoryError,
     zipfile.BadZipFile,
     zlib.error,
@@ -44,7 +45,7 @@ def parse_scores(content: bytes, *, name: str) -> tuple[Scores, Targets]:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {n: archive[n] for n in ("scores", "targets") if n in archive.files}
             found = ", ".join(archive.files) or "none"
-    except _DAMAGE as error:
+    except NPZ_DAMAGE as error:
         raise ScoresError(
             f"{name}: its arrays cannot be read as plain numbers: {error}; {_REMEDY}"
         ) from error

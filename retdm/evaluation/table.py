@@ -3,11 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from retdm.evaluation.published import PublishedRow, PublishedTable, printed_names, published_table
+from retdm.evaluation.published import (
+    PublishedRow,
+    PublishedTable,
+    paper_name,
+    printed_names,
+    published_table,
+)
 
 Values = Mapping[str, float | None]
 
 _LOWER_IS_BETTER = ("hamming_loss", "ranking_loss", "coverage", "one_error")
+_PAPER_ROWS = ("BCE", "RETDM", "CNN-RNN")
 _SECTIONS = {
     "": "standard definitions",
     "top3.": "three best labels of each image",
@@ -29,7 +36,7 @@ def metric_table(
     columns: Mapping[str, Values],
     *,
     dataset: str = "",
-    paper_methods: Sequence[str] = ("BCE", "RETDM", "CNN-RNN"),
+    method: str = "",
 ) -> str:
     """Lay out metrics by family, one column for each set of results.
 
@@ -39,7 +46,8 @@ def metric_table(
             a column lacks is shown as "-", an undefined one (NaN or None) as "n/a".
         dataset: Name of the data set; if the paper has a table for it, its values are added
             under the metrics that they really are.
-        paper_methods: Rows of that table to show, as far as they exist and can be compared.
+        method: Whose row of that table is shown beside those of BCE, RETDM and CNN-RNN, as far
+            as they exist and can be compared; "" for these three alone.
 
     Returns:
         Lines of ASCII text, without a newline at the end.
@@ -52,7 +60,7 @@ def metric_table(
           mAP   higher  0.5000  0.2500
     """
     paper = published_table(dataset)
-    rows = _comparable(paper, paper_methods)
+    rows = _comparable(paper, list(dict.fromkeys((*_PAPER_ROWS, paper_name(method)))))
     printed = printed_names() if rows else {}
     names = list(dict.fromkeys(name for values in columns.values() for name in values))
 

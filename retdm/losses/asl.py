@@ -55,7 +55,8 @@ def asl(
     p = logits.sigmoid()
     easy = p <= clip
     shifted = torch.where(easy, 0.5, p - clip)
-    log_rest = (1 - shifted).log() if clip else F.logsigmoid(-logits)
+    # 1 - (p - m) as (1 - p) + m: the difference can round to 0 where p is 1 and m is tiny.
+    log_rest = (logits.neg().sigmoid() + clip).log() if clip else F.logsigmoid(-logits)
     absent = torch.where(easy, 0, shifted.pow(gamma_neg) * log_rest)
     each = -torch.where(targets, present, absent)
     return each.mean(1) if reduction == "mean" else each.sum(1)

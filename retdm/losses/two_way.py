@@ -27,7 +27,7 @@ class Way:
     loss: Float[Tensor, " batch"]
     """Negative log-probability plus penalty, 0 or more; 0 for an anchor without neighbours."""
     violations: Float[Tensor, " batch"]
-    """Share of the anchor's constraints own < other that do not hold, in [0, 1]."""
+    """Share of the anchor's constraints own < other that do not hold, in [0, 1]; 0 without any."""
 
 
 def pair_distance(

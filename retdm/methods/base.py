@@ -73,6 +73,9 @@ class Method(nn.Module, ABC):
     classification: ClassVar[str] = "bce"
     """What the "classification" loss is; methods with the same one can share its stages."""
 
+    uses_bank: ClassVar[bool] = False
+    """Whether the metric loss remembers past embeddings, and so looks at `bank.*`."""
+
     def __init__(self, parts: Mapping[str, nn.Module], reading: Mapping[str, str]) -> None:
         """Register `parts` and remember `reading`."""
         super().__init__()

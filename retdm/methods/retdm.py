@@ -7,7 +7,7 @@ images of neighbouring sets, which come from the global batch (with gradient, al
 ranks) and from the bank (constants).
 
 Four ways are what the paper leaves to future work: neighbours in input space as well. For the k
-images j of other label sets that are nearest to image i (`nearest_images`), way 3 wants
+images j of other label sets that are nearest to image i (`near_by_embedding`), way 3 wants
 d(f_i, g_i) < d(f_i, g(y_j)) and way 4 wants d(f_i, g_i) < d(f_j, g_i): the forms of ways 1
 and 2, with neighbours chosen by what the net confuses instead of by what the labels share. Here
 L_d = ((L_1 + gamma * L_2) + (L_3 + gamma * L_4)) / 2. Each L has a softmax over 1 + k candidates
@@ -27,7 +27,6 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from retdm import losses
-from retdm.bank import draw_columns, nearest_images, nearest_label_sets
 from retdm.config import Config
 from retdm.data.batch import Batch
 from retdm.methods import bce
@@ -43,6 +42,7 @@ from retdm.methods.base import (
 )
 from retdm.methods.candidates import Candidates, gather_candidates
 from retdm.methods.effective_rank import effective_rank
+from retdm.methods.retdm_neighbours import near_by_embedding, near_by_labels, set_numbers
 from retdm.methods.retdm_reading import reading
 from retdm.models import LabelEmbeddingNet, classifier_head, reconstruction_head
 
@@ -76,6 +76,7 @@ class Retdm(Method):
         "metric": frozenset({"image", "label"}),
         "reconstruction": frozenset({"label", "reconstruction"}),
     }
+    uses_bank: ClassVar[bool] = True
 
     def __init__(
         self, config: Config, image: nn.Module, labels: int, *, ways: Literal[1, 2, 4] = 2
@@ -172,43 +173,18 @@ class Retdm(Method):
             other, label = candidates.pick(columns), anchors.label[:, None]
             return _Neighbours(losses.pair_distance(other, label, self.settings), real)
 
-        sets, has_set, columns, has_image = self._near_sets(anchors, context)
-        near = {"way1": other_sets(sets, has_set)}
-        if self.ways > 1:
-            near["way2"] = other_images(columns, has_image)
+        samples, settings = anchors.samples, self.settings
+        sets, drawn = near_by_labels(samples, candidates, context, settings, images=self.ways > 1)
+        near = {"way1": other_sets(*sets)}
+        if drawn is not None:
+            near["way2"] = other_images(*drawn)
         if self.ways == 4:
-            columns, real = self._near_images(anchors, context)
-            # Column 0 stands for a missing neighbour, and may itself be padding, of set -1.
-            near["way3"] = other_sets(candidates.set_ids[columns].clamp(min=0), real)
+            columns, real = near_by_embedding(
+                anchors.images, samples, candidates, context, settings
+            )
+            near["way3"] = other_sets(set_numbers(candidates, columns), real)
             near["way4"] = other_images(columns, real)
         return near
-
-    @torch.no_grad()
-    def _near_sets(
-        self, anchors: _Anchors, context: StepContext
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Label sets near each anchor's own, an image of each, and which of both are real."""
-        known, names = context.label_sets, {"seed": context.seed, "step": context.step}
-        samples, candidates = anchors.samples, anchors.candidates
-        everywhere = self.settings.neighbours == "exact"
-        sets, has_set = nearest_label_sets(
-            known.set_id[samples],
-            known,
-            None if everywhere else candidates.present(len(known)),
-            k=self.settings.k,
-            **names,
-        )
-        return sets, has_set, *draw_columns(sets, has_set, candidates.set_ids, samples, **names)
-
-    def _near_images(self, anchors: _Anchors, context: StepContext) -> tuple[Tensor, Tensor]:
-        """Columns of the neighbours of ways 3 and 4, by the distance of the reading."""
-        images, others = anchors.images.detach(), anchors.candidates.constants()
-        if self.settings.score == "unit_sq_tau":
-            images, others = losses.unit(images), losses.unit(others)
-        own_sets = context.label_sets.set_id[anchors.samples]
-        return nearest_images(
-            images, own_sets, others, anchors.candidates.set_ids, k=self.settings.k
-        )
 
     def _joint(self, shares: Mapping[str, Tensor]) -> Tensor:
         """L_d, eq. (8), or with four ways the mean of two of its kind."""

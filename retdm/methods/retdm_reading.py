@@ -15,9 +15,13 @@ def reading(settings: LossSettings, *, ways: Literal[1, 2, 4]) -> dict[str, str]
     if settings.penalty not in ("nll", "nll_weighted"):
         penalty += f", {settings.penalty_reduction} over neighbours"
     tau = f", tau {settings.tau:g}" if settings.score.endswith("_tau") else ""
+    unique, everywhere = settings.neighbour_unit == "unique", settings.neighbours == "exact"
+    at_hand = "the batch" if settings.neighbours == "batch" else "batch and bank"
+    unit = "distinct label sets" if unique else "images by their label sets, which may repeat,"
+    drawn = f"one drawn for each anchor and step, from {at_hand}"
+    own = f"the {settings.k} nearest images of {at_hand}" if everywhere else "the neighbour itself"
     second = {
-        "image of a label set": "one drawn for each anchor and step, from "
-        + ("the batch" if settings.neighbours == "batch" else "batch and bank"),
+        "image of a label set": drawn if unique else own,
         "gamma": f"{settings.gamma:g}",
     }
     space = "directions" if settings.score == "unit_sq_tau" else "embeddings"
@@ -31,7 +35,7 @@ def reading(settings: LossSettings, *, ways: Literal[1, 2, 4]) -> dict[str, str]
         "ways": {1: "one", 2: "two", 4: "four"}[ways],
         "score": settings.score + tau,
         "penalty": penalty,
-        "neighbours": f"{settings.k} distinct label sets by Hamming distance, own one excluded, "
+        "neighbours": f"{settings.k} {unit} by Hamming distance, own one excluded, "
         f"ties in seeded random order, candidates={settings.neighbours}",
         **(second if ways > 1 else {}),
         **(four if ways == 4 else {}),

@@ -12,7 +12,7 @@ Methods that begin with the same classification stage start from one run of it p
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from retdm.config.schema import DEFAULT_STAGES
 from retdm.errors import ConfigError
 from retdm.evaluation import strict_json
 from retdm.methods import build_method
+from retdm.methods.fitted import FittedMethod
 from retdm.train.checkpoint import deciding
 from retdm.train.stages import Stage, plan_stages
 
@@ -35,6 +36,8 @@ _OWNERS = {
     "lmmo": "lmmo-knn",
     "mlspl": "mlspl",
 }
+# What a method that is fitted does without.
+_STEPS = [("optimizer",), ("loss", "bce_reduction"), ("model", "embedding"), ("model", "dropout")]
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Cell:
     """Epochs of its own, shared ones not counted."""
     unused: tuple[tuple[str, ...], ...] = ()
     """Paths of the settings and tables that its method never looks at."""
+    reading: Mapping[str, str] = field(default_factory=dict)
+    """Readings that its method takes where the paper leaves a choice."""
 
     @property
     def title(self) -> str:
@@ -130,18 +135,20 @@ def plan_cells(
         for column in columns:
             given = column.config.model_copy(update={"seed": seed})
             config, first, rest, unused = _essential(given, labels)
+            reading = _traits(given, labels).reading
             before = ""
             if first is not None and rest:
                 shared, begin, more, without = _essential(_only(given, first), labels)
                 if begin == first and not more:
                     before = _name(SHARED, shared, data_digest)
-                    stage = Cell(before, (), shared, epochs=first.epochs, unused=without)
+                    plain = _traits(shared, labels).reading
+                    stage = Cell(before, (), shared, "", first.epochs, without, plain)
                     cells.setdefault(before, stage)
             name = _name(config.method, config, data_digest)
             together = (*cells[name].columns, column.name) if name in cells else (column.name,)
             epochs = sum(stage.epochs for stage in rest)
             epochs += first.epochs if first is not None and not before else 0
-            cells[name] = Cell(name, together, config, before, epochs, unused)
+            cells[name] = Cell(name, together, config, before, epochs, unused, reading)
     return list(cells.values())
 
 
@@ -163,23 +170,25 @@ def _essential(
         Settings; the first stage if other methods can have it in common; the stages after that;
         paths of what is ignored.
     """
-    stages, losses, classification = _traits(config.model_copy(update={"seed": 0}), labels)
+    traits = _traits(config, labels)
     table, defaults = config.model_dump(), Config().model_dump()
     unused: list[tuple[str, ...]] = [
         (name,) for name, owner in _OWNERS.items() if config.method != owner
     ]
-    if losses == _CLASSIFIES:
+    if not traits.uses_bank:
         unused += [("bank",), *(("loss", key) for key in table["loss"] if key != "bce_reduction")]
+    if traits.fitted:
+        unused += _STEPS
     for path in unused:
         put(table, path, taken(defaults, path))
-    trained = {stage.name for stage in stages}
+    trained = {stage.name for stage in traits.stages}
     for name in table["stages"].keys() - trained:
         unused.append(("stages", name))
         table["stages"][name] = {**DEFAULT_STAGES.get(name, table["stages"][name]), "epochs": 0}
-    plain, first = Config.model_validate(table), stages[0]
-    if classification == "bce" and first.losses == _CLASSIFIES:
-        return plain, first, list(stages[1:]), tuple(sorted(unused))
-    return plain, None, list(stages), tuple(sorted(unused))
+    plain, first = Config.model_validate(table), traits.stages[0]
+    if traits.classification == "bce" and first.losses == _CLASSIFIES:
+        return plain, first, list(traits.stages[1:]), tuple(sorted(unused))
+    return plain, None, list(traits.stages), tuple(sorted(unused))
 
 
 def taken(table: Mapping[str, Any], path: Sequence[str]) -> Any:
@@ -196,16 +205,33 @@ def put(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
     table[path[-1]] = value
 
 
+@dataclass(frozen=True)
+class _Traits:
+    """What the plan must know of a method under its settings."""
+
+    stages: tuple[Stage, ...]
+    classification: str
+    uses_bank: bool
+    fitted: bool
+    reading: Mapping[str, str]
+
+
 @cache
-def _traits_of(settings: str, labels: int) -> tuple[tuple[Stage, ...], frozenset[str], str]:
+def _traits_of(settings: str, labels: int) -> _Traits:
     config = Config.model_validate_json(settings)
     method = build_method(config, labels, load_weights=False)
-    return tuple(plan_stages(config, method)), method.losses, method.classification
+    return _Traits(
+        tuple(plan_stages(config, method)),
+        method.classification,
+        method.uses_bank,
+        isinstance(method, FittedMethod),
+        method.reading,
+    )
 
 
-def _traits(config: Config, labels: int) -> tuple[tuple[Stage, ...], frozenset[str], str]:
-    """Stages, losses and kind of classification of the method; its network is built once."""
-    return _traits_of(config.model_dump_json(), labels)
+def _traits(config: Config, labels: int) -> _Traits:
+    """The same for all seeds; its network is built once."""
+    return _traits_of(config.model_copy(update={"seed": 0}).model_dump_json(), labels)
 
 
 def _name(what: str, config: Config, data_digest: str) -> str:

@@ -181,7 +181,8 @@ def _run(cell: Cell, storage: str, workers: Workers) -> Outcome:
     except RetdmError as error:
         return Outcome(cell, "failed", time.monotonic() - begun, None, str(error))
     except Exception as error:
-        log.debug("%s", cell.name, exc_info=True)
+        # Nobody foresaw it, so the one line of the report will not do.
+        log.warning("%s: failed", cell.title, exc_info=True)
         said = str(error).strip().splitlines()
         # Ray's messages end with the worker's own last line of traceback.
         text = f"{type(error).__name__}: {said[-1] if said else 'no message'}"

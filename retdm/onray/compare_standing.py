@@ -38,7 +38,8 @@ def standing(folder: str, cell: Cell) -> Standing:
     """Look at what there is of the cell in `folder`, the URL that holds all cells.
 
     Raises:
-        CheckpointError: If it is finished, but settings left at their defaults were others.
+        CheckpointError: If it is finished, but settings left at their defaults were others, or
+            its method has taken other readings since.
     """
     store = open_store(join_url(folder, cell.name))
     if store.size(RESULT) is None:
@@ -55,7 +56,22 @@ def standing(folder: str, cell: Cell) -> Standing:
             f"{store.url}: finished when the defaults were others ({'; '.join(differing)}); "
             "set the old values, or use another --run-name"
         )
+    _check_reading(store.url, result["reading"], cell.reading)
     return Standing(result, "", 0)
+
+
+def _check_reading(url: str, then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Results of two versions of a method must not become one mean."""
+    differing = [
+        f"{name}: {then.get(name, 'not stated')!r} -> {now.get(name, 'not stated')!r}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{url}: finished when the method took other readings ({'; '.join(differing)}); "
+            "use another --run-name, or remove this folder to train it anew"
+        )
 
 
 def _as_then(cell: Cell, before: Mapping[str, Any]) -> dict[str, Any]:

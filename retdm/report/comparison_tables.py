@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from retdm.evaluation.paired import SIGNIFICANT
 from retdm.evaluation.table import lower_is_better
 
 Summary = Mapping[str, Any]
@@ -30,6 +31,11 @@ _FAMILIES = {
         "fitted.hamming_loss",
     ),
     "Three best labels of each image": ("top3.CF1", "top3.OF1", "top3_thresholded.OF1"),
+}
+_PROTOCOLS = {
+    "thresholded": "labels over the threshold; C-F1 of the mean precision and recall",
+    "thresholded-mean-f1": "labels over the threshold; C-F1 is the mean of the labels' own F1",
+    "top3": "the three best labels of every image, beside our top3.*",
 }
 _TESTED = ("mAP", "CF1", "OF1", "hamming_loss", "ranking_loss", "average_precision", "fitted.OF1")
 
@@ -75,6 +81,7 @@ def headline(summary: Summary) -> list[str]:
     if several:
         found = "; ".join(f"{name} {', '.join(v)}" for name, v in several.items())
         lines.append(f"CAUTION: the runs were made under several versions: {found}.")
+    lines += [f"CAUTION: {caution}." for caution in summary["cautions"]]
     return lines
 
 
@@ -116,9 +123,12 @@ def _family(summary: Summary, title: str, metrics: tuple[str, ...]) -> Table | N
         return None
     rows = []
     for name, column in columns.items():
-        cells = [_mean(column["metrics"].get(m), _is_best(summary, m, name)) for m in present]
-        rows.append([Cell(name), Cell(str(len(column["seeds"]))), *cells])
-    return Table(title, ["method", "n", *map(arrow, present)], rows)
+        one = column["deterministic"]
+        cells = [_mean(column["metrics"].get(m), _is_best(summary, m, name), one) for m in present]
+        rows.append([Cell(name), Cell("1 *" if one else str(len(column["seeds"]))), *cells])
+    fixed = any(column["deterministic"] for column in columns.values())
+    notes = ["* the same for every seed: one result, without a spread."] if fixed else []
+    return Table(title, ["method", "n", *map(arrow, present)], rows, notes)
 
 
 def _is_best(summary: Summary, metric: str, name: str) -> bool:
@@ -126,11 +136,11 @@ def _is_best(summary: Summary, metric: str, name: str) -> bool:
     return bool(best and best["supported"] and best["column"] == name)
 
 
-def _mean(figures: Mapping[str, Any] | None, bold: bool) -> Cell:
+def _mean(figures: Mapping[str, Any] | None, bold: bool, one: bool) -> Cell:
     if figures is None:
         return Cell("-")
     sd = figures["sd"]
-    known = sd is not None and not math.isnan(sd)
+    known = not one and sd is not None and not math.isnan(sd)
     return Cell(f"{figures['mean']:.4f}" + (f" ± {sd:.4f}" if known else ""), bold)
 
 
@@ -157,7 +167,7 @@ def _difference(figures: Mapping[str, Any]) -> Cell:
     difference, p = figures.get("difference"), figures.get("p")
     if difference is None or math.isnan(difference):
         return Cell("-")
-    sure = p is not None and p < 0.05
+    sure = p is not None and p < SIGNIFICANT
     return Cell(f"{difference:+.4f} ({p_text(p)})", sure)
 
 
@@ -180,6 +190,7 @@ def _paper(summary: Summary) -> Table | None:
         paper = column["paper"]
         cells = [_beside(column["metrics"], paper, printed) for printed in head]
         rows.append([Cell(f"{name} / {paper['row']}"), *cells])
+        notes.append(f"{paper['row']}: {_PROTOCOLS[paper['protocol']]}.")
         notes += [f"{paper['row']}, corrected: {text}." for text in paper["corrections"]]
     if rows:
         title = next(iter(with_values.values()))["paper"]["table"]

@@ -54,8 +54,9 @@ def describe(config: Config, *, workers: int) -> list[str]:
             f"{', '.join(losses)}; {stage.epochs} epochs, {steps} steps, "
             f"lr {stage.lr:g}"
         )
-    bank = config.bank.size * config.model.embedding * _FLOAT_BYTES
-    lines.append(f"bank: {config.bank.size} rows, {bank / 2**20:.0f} MiB on every worker")
+    if method.uses_bank:
+        bank = config.bank.size * config.model.embedding * _FLOAT_BYTES
+        lines.append(f"bank: {config.bank.size} rows, {bank / 2**20:.0f} MiB on every worker")
     return lines + _readings(method)
 
 

@@ -7,8 +7,6 @@ import hashlib
 import json
 import logging
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,25 +17,11 @@ import numpy.typing as npt
 
 from retdm.data.bad import BadSample
 from retdm.errors import NotFoundError
+from retdm.evaluation.score_file import NPZ_DAMAGE
 from retdm.storage import Store
 
 FOLDER = "features"
 _log = logging.getLogger(__name__)
-
-# What a damaged archive raises depends on which of its bytes are wrong; MemoryError comes from a
-# header that claims more cells than there can be.
-_DAMAGE = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +73,7 @@ def read(store: Store, about: Mapping[str, str | int], *, images: int) -> Featur
             return None
         try:
             return _parse(path, about, images)
-        except _DAMAGE as error:
+        except NPZ_DAMAGE as error:
             _log.warning(
                 "%s/%s: damaged (%s); computing the features again",
                 *(store.url, name, str(error).splitlines()[0] if str(error) else type(error)),

@@ -70,7 +70,8 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
     label_sets = LabelSets(torch.from_numpy(train_data.table.targets)).to(device)
     bank = None
-    if config.bank.size and any("metric" in stage.losses for stage in stages):
+    remembers = method.uses_bank and any("metric" in stage.losses for stage in stages)
+    if config.bank.size and remembers:
         # More rows than photos would only be older copies of the same photos.
         rows = min(config.bank.size, len(train_data))
         bank = Bank(rows, config.model.embedding, device=device, max_age=config.bank.max_age)

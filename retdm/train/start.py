@@ -40,14 +40,26 @@ def start_from(run: Run) -> None:
     )
     state.progress.data.check(run.progress.data)
     _check_alike(run, state)
+    foreign = sorted({_part(name) for name in state.model} - set(run.method.parts))
+    if foreign:
+        raise CheckpointError(
+            f"start_from = {run.config.start_from!r}: it holds parts that method "
+            f"{run.config.method} lacks ({', '.join(foreign)}); give a checkpoint of method bce "
+            f"or {run.config.method}"
+        )
     missing, unexpected = run.method.load_state_dict(state.model, strict=False)
-    taken = {name.split(".")[1] for name in state.model}
+    taken = {_part(name) for name in state.model}
     assert not unexpected, unexpected
-    assert not any(name.split(".")[1] in taken for name in missing), missing
+    assert not any(_part(name) in taken for name in missing), missing
     run.progress, run.optimizer_state = state.progress, state.optimizer
     run.history = [{**entry, "rank_score": -1.0} for entry in state.history]
     if comm.rank() == 0:
         log.info("starting from %s, after step %d", run.config.start_from, state.progress.step)
+
+
+def _part(name: str) -> str:
+    """Of the method that an entry of its state belongs to: `parts.image.0.weight` to image."""
+    return name.split(".")[1]
 
 
 def _check_alike(run: Run, state: TrainingState) -> None:

@@ -94,6 +94,31 @@ def test_the_paper_stands_beside_where_it_can_be_compared(method, data, row, why
     assert bool(paper["values"]) == (not why_not)
 
 
+def test_what_all_seeds_have_alike_is_one_result_and_proves_nothing():
+    found = summary({"bce": [0.1, 0.11, 0.12], "mlspl": [0.5, 0.5, 0.5]}, baseline="bce")
+    assert found["columns"]["mlspl"]["deterministic"]
+    assert not found["columns"]["bce"]["deterministic"]
+    figures = found["columns"]["mlspl"]["metrics"]["mAP"]
+    assert figures["difference"] == pytest.approx(0.39)
+    assert math.isnan(figures["p"])
+    assert found["best"]["mAP"]["column"] == "mlspl"
+    assert not found["best"]["mAP"]["supported"]
+    one = summary({"bce": [0.1]}, baseline="bce")
+    assert not one["columns"]["bce"]["deterministic"]
+
+
+def test_runs_under_other_readings_or_workers_are_told():
+    results = {"x": seeds("mAP", [0.5, 0.6])}
+    results["x"][0] |= {"world_size": 1}
+    results["x"][1] |= {"world_size": 2, "reading": {"score": "y", "ways": "two"}}
+    assert summarize({"x": "retdm"}, results)["cautions"] == [
+        "x: its runs took several readings of score (x / y)",
+        "x: its runs took several readings of ways (not stated / two)",
+        "x: its runs had 1 or 2 workers",
+    ]
+    assert summarize({"x": "retdm"}, {"x": seeds("mAP", [0.5, 0.6])})["cautions"] == []
+
+
 def test_nothing_yet_is_a_summary_too():
     found = summarize({"bce": "bce"}, {})
     assert found["columns"]["bce"]["metrics"] == {}

@@ -11,7 +11,6 @@ from retdm.evaluation.per_label import (
     average_precision_per_label,
     label_frequency_map,
     mean_average_precision,
-    per_label,
 )
 from tests.evaluation.conftest import cases
 
@@ -64,15 +63,3 @@ def test_nothing_to_average_is_nan():
     assert math.isnan(value)
     assert skipped == 2
     assert math.isnan(label_frequency_map(targets))
-
-
-def test_counts_come_with_it():
-    scores = np.array([[0.9, 0.2], [0.6, 0.5], [0.4, 0.1]])
-    targets = np.array([[1, 0], [0, 1], [1, 0]], dtype=bool)
-    out = per_label(scores, targets)
-    assert out.counts.true_positives.tolist() == [1, 1]
-    assert out.counts.predicted.tolist() == [2, 1]
-    assert out.counts.positives.tolist() == [2, 1]
-    assert out.counts.precision().tolist() == [0.5, 1.0]
-    assert out.average_precision.round(4).tolist() == [0.8333, 1.0]
-    assert per_label(scores, targets, threshold=0.1).counts.predicted.tolist() == [3, 3]

@@ -108,6 +108,8 @@ READINGS = {
     "unit, margin": config(score="unit_sq_tau", penalty="nll_plus_hinge_margin", gamma=0.5),
     "exact": config(neighbours="exact", penalty="nll_weighted", penalty_reduction="mean"),
     "batch": config(neighbours="batch", score="neg_sq_dist", penalty="nll_plus_softplus"),
+    "instances": config(neighbour_unit="instances"),
+    "instances, exact": config(neighbour_unit="instances", neighbours="exact"),
     "one-way": config("retdm-one-way"),
     "four-way": config("retdm-four-way"),
     "four-way, unit": config("retdm-four-way", score="unit_sq_tau", neighbours="exact"),
@@ -122,6 +124,11 @@ READINGS = {
     "sampled warp": config("warp", {"warp": {"rank": "sampled"}}),
 }
 SIZES = [7, 8, 5, 4, 2]  # 2 over 3 ranks: one of them has nothing but padding
+
+
+def test_every_method_with_steps_is_here():
+    stepping = {name for name, entry in METHODS.items() if entry.kind.reach}
+    assert {settings.method for settings in READINGS.values()} == stepping
 
 
 @pytest.mark.parametrize("world", [2, 3])

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from retdm.bank import Bank, BankRows, LabelSets, draw_columns, nearest_label_sets
+from retdm.bank import (
+    Bank,
+    BankRows,
+    LabelSets,
+    draw_columns,
+    nearest_instances,
+    nearest_label_sets,
+)
 from retdm.config import Config, parse
 from retdm.data.batch import Batch
 from retdm.losses import pair_distance, way
@@ -44,17 +51,19 @@ def slow_parts(model, data, given):
         columns += list(view.embeddings)
         column_sets += view.set_ids.tolist()
     present = torch.tensor([s in column_sets for s in range(len(sets))])
-    near, mask = nearest_label_sets(
-        sets.set_id[data.indices],
-        sets,
-        None if settings.neighbours == "exact" else present,
-        k=settings.k,
-        seed=given.seed,
-        step=given.step,
-    )
-    drawn, found = draw_columns(
-        near, mask, torch.tensor(column_sets), data.indices, seed=given.seed, step=given.step
-    )
+    own_sets, names = sets.set_id[data.indices], {"seed": given.seed, "step": given.step}
+    everywhere = settings.neighbours == "exact"
+    if settings.neighbour_unit == "unique":
+        searched = None if everywhere else present
+        near, mask = nearest_label_sets(own_sets, sets, searched, k=settings.k, **names)
+        drawn, found = draw_columns(near, mask, torch.tensor(column_sets), data.indices, **names)
+    else:
+        at_hand = torch.tensor(column_sets)
+        drawn, found = nearest_instances(own_sets, sets, at_hand, k=settings.k, **names)
+        near, mask = at_hand[drawn], found
+        if everywhere:
+            rows, mask = nearest_instances(own_sets, sets, sets.set_id, k=settings.k, **names)
+            near = sets.set_id[rows]
     numbers = range(1, model.ways + 1)
     parts = dict.fromkeys(
         ["bce", *(f"way{n}" for n in numbers), "reconstruction", "violations"], 0.0
@@ -113,8 +122,10 @@ def slow_parts(model, data, given):
         {"score": "unit_sq_tau", "penalty": "nll", "lambda1": 1.0, "gamma": 0.3},
         {"neighbours": "batch", "bce_reduction": "sum", "lambda2": 2.0},
         {"neighbours": "exact", "penalty": "nll_weighted"},
+        {"neighbour_unit": "instances"},
+        {"neighbour_unit": "instances", "neighbours": "exact"},
     ],
-    ids=["default", "unit", "batch", "exact"],
+    ids=["default", "unit", "batch", "exact", "instances", "exact instances"],
 )
 @pytest.mark.parametrize("bank", ["none", "unused", "used"])
 @pytest.mark.parametrize("ways", [2, 4])

@@ -79,6 +79,11 @@ def test_settings_that_shape_the_shared_stage_make_another_one(recipe):
         ("bce", "stages.2.epochs=3"),
         ("bce", "asl.clip=0.2"),
         ("retdm", "asl.clip=0.2"),
+        ("lmmo-knn", "loss.lambda1=0.3"),
+        ("lmmo-knn", "loss.bce_reduction=sum"),
+        ("lmmo-knn", "optimizer.lr=0.3"),
+        ("mlspl", "bank.size=7"),
+        ("mlspl", "model.dropout=0.1"),
         ("retdm", "data.url=elsewhere"),
         ("retdm", "data.loader_workers=0"),
         ("retdm", "run.max_failures=9"),
@@ -97,6 +102,7 @@ def test_what_a_method_does_not_look_at_leaves_its_cell_alone(recipe, method, ch
         ("retdm", "loss.tau=0.3"),
         ("retdm", "stages.2.lr=0.3"),
         ("asl", "asl.clip=0.2"),
+        ("mlspl", "data.image_size=48"),
     ],
 )
 def test_what_decides_results_makes_another_cell(recipe, method, change):
@@ -146,6 +152,18 @@ def test_a_variant_may_hold_lists(recipe):
 def test_wrong_columns_are_refused(recipe, methods, variants, overrides, message):
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         plan_columns(recipe, methods, variants, overrides)
+
+
+def test_a_bank_that_no_loss_reads_decides_nothing(recipe):
+    center = "center:method=center,center.reading=multi_hot"
+    assert names(recipe, variants=[center]) == names(recipe, variants=[f"{center},bank.size=7"])
+
+
+def test_cells_know_the_readings_of_their_methods(recipe):
+    shared, retdm = cells(recipe, ["retdm"], seeds=[3])
+    assert "score" in retdm.reading
+    assert "score" not in shared.reading
+    assert "bce" in shared.reading
 
 
 def test_an_unknown_method_is_refused_before_anything_runs(recipe):

@@ -8,6 +8,7 @@ import torch
 
 from retdm.data.manifest import load_manifest
 from retdm.errors import CheckpointError, DivergenceError
+from retdm.methods import METHODS
 from retdm.storage import open_store
 from retdm.train import checkpoint
 from retdm.train.loop import train
@@ -133,6 +134,17 @@ def test_a_run_cut_short_ends_where_the_unbroken_run_ends(finished, small, tmp_p
         }
     steps = [json.loads(line)["step"] for line in (cut / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"retdm"}))
+def test_every_method_resumes_where_it_was_cut_off(small, tmp_path, method):
+    config = small(f"method={method}", "stages.2.epochs=0")
+    whole = _train(config, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        _train(config, tmp_path / "cut", Fragile(tmp_path / "cut", 1))
+    resumed = _train(config, tmp_path / "cut")
+    _equal(whole.method.state_dict(), resumed.method.state_dict())
+    assert whole.progress == resumed.progress
 
 
 def test_a_finished_run_can_be_given_more_epochs(small, tmp_path):

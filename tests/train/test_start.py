@@ -59,6 +59,13 @@ def test_another_beginning_is_refused(small, shared, tmp_path, change, message):
         run(small("method=bce", f"start_from={shared}", change), tmp_path)
 
 
+def test_parts_that_the_method_lacks_are_refused_by_name(small, tmp_path):
+    run(small("method=retdm", "stages.2.epochs=0", "stages.3.epochs=0"), tmp_path / "first")
+    begin = f"start_from={tmp_path}/first/stage1-epoch001"
+    with pytest.raises(CheckpointError, match=r"parts that method bce lacks \(label, reconstr"):
+        run(small("method=bce", begin), tmp_path / "second")
+
+
 def test_a_loss_with_other_settings_is_refused(small, tmp_path):
     run(small("method=asl", "stages.3.epochs=0"), tmp_path / "first")
     begin = f"start_from={tmp_path}/first/stage1-epoch001"
