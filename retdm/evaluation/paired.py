@@ -1,8 +1,8 @@
 """Mean, spread and a paired t-test of one metric over seeds.
 
-Two methods that share a seed share split, weights at the start, order and crops (up to a stage that
-one of them lacks: later epochs then have other numbers), so the test pairs them by seed: it looks
-at the differences only. The t distribution is summed in closed form
+Two methods that share a seed share split, weights at the start, order and crops (up to a stage
+that one of them lacks: later epochs then have other numbers), so the test pairs them by seed: it
+looks at the differences only. The t distribution is summed in closed form
 (Abramowitz & Stegun 26.7.3 and 26.7.4), which is exact for the whole degrees of freedom that a
 paired test has.
 """

@@ -105,6 +105,7 @@ def ddp_train(rank, world, settings, sizes, options):
 
 READINGS = {
     "default": config(),
+    "literal": config(score="neg_dist", penalty="nll_plus_hinge", bce_reduction="mean"),
     "unit, margin": config(score="unit_sq_tau", penalty="nll_plus_hinge_margin", gamma=0.5),
     "exact": config(neighbours="exact", penalty="nll_weighted", penalty_reduction="mean"),
     "batch": config(neighbours="batch", score="neg_sq_dist", penalty="nll_plus_softplus"),

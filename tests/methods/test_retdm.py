@@ -118,14 +118,14 @@ def slow_parts(model, data, given):
 @pytest.mark.parametrize(
     "loss",
     [
-        {},
-        {"score": "unit_sq_tau", "penalty": "nll", "lambda1": 1.0, "gamma": 0.3},
-        {"neighbours": "batch", "bce_reduction": "sum", "lambda2": 2.0},
+        {"gamma": 0.3},
+        {"score": "neg_dist", "penalty": "nll_plus_hinge", "lambda1": 0.1},
+        {"neighbours": "batch", "bce_reduction": "mean", "lambda2": 2.0},
         {"neighbours": "exact", "penalty": "nll_weighted"},
         {"neighbour_unit": "instances"},
         {"neighbour_unit": "instances", "neighbours": "exact"},
     ],
-    ids=["default", "unit", "batch", "exact", "instances", "exact instances"],
+    ids=["default", "literal", "batch", "exact", "instances", "exact instances"],
 )
 @pytest.mark.parametrize("bank", ["none", "unused", "used"])
 @pytest.mark.parametrize("ways", [2, 4])

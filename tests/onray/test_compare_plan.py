@@ -80,7 +80,7 @@ def test_settings_that_shape_the_shared_stage_make_another_one(recipe):
         ("bce", "asl.clip=0.2"),
         ("retdm", "asl.clip=0.2"),
         ("lmmo-knn", "loss.lambda1=0.3"),
-        ("lmmo-knn", "loss.bce_reduction=sum"),
+        ("lmmo-knn", "loss.bce_reduction=mean"),
         ("lmmo-knn", "optimizer.lr=0.3"),
         ("mlspl", "bank.size=7"),
         ("mlspl", "model.dropout=0.1"),
@@ -96,7 +96,7 @@ def test_what_a_method_does_not_look_at_leaves_its_cell_alone(recipe, method, ch
 @pytest.mark.parametrize(
     ("method", "change"),
     [
-        ("bce", "loss.bce_reduction=sum"),
+        ("bce", "loss.bce_reduction=mean"),
         ("bce", "stages.3.epochs=3"),
         ("bce", "data.shuffle_window=2"),
         ("retdm", "loss.tau=0.3"),

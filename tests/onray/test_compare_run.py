@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -41,7 +42,11 @@ class Runs:
             publish(store, [{"stage": "1", "epoch": 1, "checkpoint": "end", "rank_score": 1.0}])
             settings = config.model_dump(mode="json")
             store.write("run.json", json.dumps({"config": settings}).encode())
-            result = {"config": settings, "metrics": {"test": {"mAP": 0.5, "OF1": 0.4}}}
+            result = {
+                "config": settings,
+                "reading": {},
+                "metrics": {"test": {"mAP": 0.5, "OF1": 0.4}},
+            }
             store.write("result.json", json.dumps(result).encode())
             return result
         finally:
@@ -158,6 +163,14 @@ def test_other_defaults_of_what_the_method_ignores_do_not_matter(runs, tmp_path)
     path.rename(tmp_path / "bce/run.json")
     (tmp_path / "bce/run.json").write_text(json.dumps({"config": result["config"]}))
     assert run(tmp_path, [cell])["bce"].result["config"]["asl"]["clip"] == 0.2
+
+
+def test_a_result_under_other_readings_is_not_taken_for_ours(runs, tmp_path):
+    run(tmp_path, CELLS[3:])
+    other = replace(CELLS[3], reading={"ties": "in random order"})
+    with pytest.raises(CheckpointError, match="ties: 'not stated' -> 'in random order'") as error:
+        standing(str(tmp_path), other)
+    assert "remove this folder" in str(error.value)
 
 
 def test_progress_tells_count_time_and_rest(runs, tmp_path, caplog):

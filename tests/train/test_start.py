@@ -50,7 +50,7 @@ def test_its_checkpoints_are_never_the_best(small, shared, tmp_path):
         ("seed=1", "seed was 0, is 1"),
         ("model.dropout=0.1", r"model\.dropout: 0\.5 there, 0\.1 here"),
         ("stages.1.epochs=2", "stages up to 1"),
-        ("loss.bce_reduction=sum", r"loss\.bce_reduction: mean there, sum here"),
+        ("loss.bce_reduction=mean", r"loss\.bce_reduction: sum there, mean here"),
         ("stages.3.epochs=0", "nothing is left to train after stage 1"),
     ],
 )
