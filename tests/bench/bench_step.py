@@ -99,7 +99,6 @@ class Step:
         table: dict[str, Any] = {
             "method": method,
             "model": {"backbone": backbone, "weights": "none"},
-            "loss": {"score": "unit_sq_tau", "penalty": "nll"},
             "run": run,
         }
         config = parse(Config, table, source="bench")

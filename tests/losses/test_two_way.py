@@ -92,7 +92,7 @@ def test_gradients_are_those_of_finite_differences(score, penalty):
 
 
 def gradient(penalty, own, others, **more):
-    settings = LossSettings(penalty=penalty, **more)
+    settings = LossSettings(score="neg_dist", penalty=penalty, **more)
     own = torch.tensor([own], dtype=torch.float64, requires_grad=True)
     other = torch.tensor([others], dtype=torch.float64)
     way(own, other, torch.ones_like(other, dtype=torch.bool), settings).loss.backward()

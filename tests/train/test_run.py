@@ -162,7 +162,7 @@ def test_bce_skips_the_stage_in_which_it_has_nothing_to_train(small, tmp_path):
 
 def test_a_checkpoint_is_refused_for_other_settings(small, tmp_path):
     _train(small("stages.2.epochs=0", "stages.3.epochs=0"), tmp_path)
-    with pytest.raises(CheckpointError, match=r"other settings \(loss\.lambda1: 0\.1 -> 0\.5\)"):
+    with pytest.raises(CheckpointError, match=r"other settings \(loss\.lambda1: 1\.0 -> 0\.5\)"):
         _train(small("loss.lambda1=0.5"), tmp_path)
 
 
