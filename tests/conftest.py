@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # The first: processes started by tests import test modules under the names pytest gave them
 # (tests.NAME). The second: the programs of cluster/local import each other as scripts do.
 sys.path[:0] = [str(ROOT), str(ROOT / "cluster/local")]
+
+# The first example pays for imports, and machines that run tests are shared: time limits on
+# single examples would only make failures at random. Examples are the same in every run.
+hypothesis.settings.register_profile("retdm", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.load_profile("retdm")
 
 # No test may reach a real cloud or a running Ray cluster, whatever the caller's shell holds.
 for _name in [name for name in os.environ if name.startswith(("AWS_", "RAY_"))]:

@@ -1,18 +1,12 @@
-"""Settings and cases of the property tests."""
+"""Cases of the property tests."""
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 # Few distinct values make many ties; arrays(bool) gives rows without and with all labels.
 COARSE = st.integers(0, 4).map(lambda n: n / 4)
 FINE = st.floats(0, 1, width=32)
-
-# The first example pays for imports, and machines that run tests are shared: time limits on
-# single examples would only make failures at random. Examples are the same in every run.
-settings.register_profile("retdm", deadline=None, derandomize=True, max_examples=60)
-settings.load_profile("retdm")
 
 
 def cases(*, rows, labels):
