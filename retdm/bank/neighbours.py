@@ -47,15 +47,17 @@ def nearest_label_sets(
         where fewer other sets are present, the last ones are False in the mask.
     """
     own, row = torch.unique(anchors, return_inverse=True)
-    searched = _in_tie_order(label_sets, present, keyed.key(seed, step, _TIES))
+    every = torch.arange(len(label_sets), device=own.device)
+    sets = every if present is None else every[present]
+    searched = _in_tie_order(sets, sets, keyed.key(seed, step, _TIES))
     order = _order(own, label_sets, searched)
+    # A row's own set is at one place at most: a pass over all of them would take longer.
     column = torch.full((len(label_sets),), -1, device=own.device)
     column[searched] = torch.arange(len(searched), device=own.device)
-    found = (column[own] >= 0).nonzero()[:, 0]
-    order[found, column[own[found]]] = float("inf")
-    values, columns = _smallest(order, min(k, len(label_sets)))
-    # The added place is what a masked column points to where no set is present at all.
-    return F.pad(searched, (0, 1))[columns][row], values.isfinite()[row]
+    there = (column[own] >= 0).nonzero()[:, 0]
+    order[there, column[own[there]]] = float("inf")
+    found, real = _nearest(order, searched, min(k, len(label_sets)))
+    return found[row], real[row]
 
 
 def nearest_instances(
@@ -87,19 +89,23 @@ def nearest_instances(
     usable = (image_sets >= 0).nonzero()[:, 0]
     # Named by their rank among the usable ones: padding between them must not change the draw.
     names = torch.arange(len(usable), device=usable.device)
-    words = keyed.words(keyed.key(seed, step, _INSTANCE_TIES), names)
-    searched = usable[words.argsort(stable=True)]
+    searched = _in_tie_order(usable, names, keyed.key(seed, step, _INSTANCE_TIES))
     sets = image_sets[searched]
     order = _order(own, label_sets, sets).masked_fill_(sets == own[:, None], float("inf"))
-    values, columns = _smallest(order, min(k, len(image_sets)))
-    return F.pad(searched, (0, 1))[columns][row], values.isfinite()[row]
+    found, real = _nearest(order, searched, min(k, len(image_sets)))
+    return found[row], real[row]
 
 
-def _in_tie_order(label_sets: LabelSets, present: Tensor | None, base: int) -> Tensor:
-    """The sets that may be neighbours, shuffled: of equally near ones the earlier is preferred."""
-    every = torch.arange(len(label_sets), device=label_sets.set_id.device)
-    searched = every if present is None else every[present]
-    return searched[keyed.words(base, searched).argsort(stable=True)]
+def _in_tie_order(searched: Tensor, names: Tensor, base: int) -> Tensor:
+    """Those searched, shuffled by their names: of equally near ones the earlier is preferred."""
+    return searched[keyed.words(base, names).argsort(stable=True)]
+
+
+def _nearest(order: Tensor, searched: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The `width` of those searched that come first in each row of `order`, and which are real."""
+    values, columns = _smallest(order, width)
+    # The added place is what a masked column points to where nothing is searched at all.
+    return F.pad(searched, (0, 1))[columns], values.isfinite()
 
 
 def _order(own: Tensor, label_sets: LabelSets, searched: Tensor) -> Tensor:

@@ -9,35 +9,16 @@ Methods that begin with the same classification stage start from one run of it p
 (`retdm.train.start`), an ordinary run of `bce` that stops there.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
 
 from retdm.config import Config, load_config
-from retdm.config.schema import DEFAULT_STAGES
 from retdm.errors import ConfigError
-from retdm.evaluation import strict_json
-from retdm.methods import build_method
-from retdm.methods.fitted import FittedMethod
-from retdm.train.checkpoint import deciding
-from retdm.train.stages import Stage, plan_stages
+from retdm.onray.compare_essence import essence, identity
+from retdm.train.stages import Stage
 
 SHARED = "stage1"
-_CLASSIFIES = frozenset({"classification"})
-_OWNERS = {
-    "asl": "asl",
-    "center": "center",
-    "c2ae": "c2ae",
-    "warp": "warp",
-    "cnn_rnn": "cnn-rnn",
-    "lmmo": "lmmo-knn",
-    "mlspl": "mlspl",
-}
-# What a method that is fitted does without.
-_STEPS = [("optimizer",), ("loss", "bce_reduction"), ("model", "embedding"), ("model", "dropout")]
 
 
 @dataclass(frozen=True)
@@ -134,21 +115,21 @@ def plan_cells(
     for seed in seeds:
         for column in columns:
             given = column.config.model_copy(update={"seed": seed})
-            config, first, rest, unused = _essential(given, labels)
-            reading = _traits(given, labels).reading
-            before = ""
-            if first is not None and rest:
-                shared, begin, more, without = _essential(_only(given, first), labels)
-                if begin == first and not more:
-                    before = _name(SHARED, shared, data_digest)
-                    plain = _traits(shared, labels).reading
-                    stage = Cell(before, (), shared, "", first.epochs, without, plain)
+            run = essence(given, labels)
+            first, epochs, before = run.first, sum(stage.epochs for stage in run.rest), ""
+            if first is not None and run.rest:
+                shared = essence(_only(given, first), labels)
+                if shared.first == first and not shared.rest:
+                    before = _name(SHARED, shared.config, data_digest)
+                    stage = Cell(
+                        before, (), shared.config, "", first.epochs, shared.unused, shared.reading
+                    )
                     cells.setdefault(before, stage)
-            name = _name(config.method, config, data_digest)
+            if first is not None and not before:
+                epochs += first.epochs
+            name = _name(run.config.method, run.config, data_digest)
             together = (*cells[name].columns, column.name) if name in cells else (column.name,)
-            epochs = sum(stage.epochs for stage in rest)
-            epochs += first.epochs if first is not None and not before else 0
-            cells[name] = Cell(name, together, config, before, epochs, unused, reading)
+            cells[name] = Cell(name, together, run.config, before, epochs, run.unused, run.reading)
     return list(cells.values())
 
 
@@ -161,90 +142,5 @@ def _only(config: Config, first: Stage) -> Config:
     return config.model_copy(update={"method": "bce", "stages": stages})
 
 
-def _essential(
-    config: Config, labels: int
-) -> tuple[Config, Stage | None, list[Stage], tuple[tuple[str, ...], ...]]:
-    """The settings with those that the method ignores at their defaults, and its stages.
-
-    Returns:
-        Settings; the first stage if other methods can have it in common; the stages after that;
-        paths of what is ignored.
-    """
-    traits = _traits(config, labels)
-    table, defaults = config.model_dump(), Config().model_dump()
-    unused: list[tuple[str, ...]] = [
-        (name,) for name, owner in _OWNERS.items() if config.method != owner
-    ]
-    if not traits.uses_bank:
-        unused += [("bank",), *(("loss", key) for key in table["loss"] if key != "bce_reduction")]
-    if traits.fitted:
-        unused += _STEPS
-    for path in unused:
-        put(table, path, taken(defaults, path))
-    trained = {stage.name for stage in traits.stages}
-    for name in table["stages"].keys() - trained:
-        unused.append(("stages", name))
-        table["stages"][name] = {**DEFAULT_STAGES.get(name, table["stages"][name]), "epochs": 0}
-    plain, first = Config.model_validate(table), traits.stages[0]
-    if traits.classification == "bce" and first.losses == _CLASSIFIES:
-        return plain, first, list(traits.stages[1:]), tuple(sorted(unused))
-    return plain, None, list(traits.stages), tuple(sorted(unused))
-
-
-def taken(table: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """The setting or table at the path; None if there is none."""
-    for key in path:
-        table = table.get(key, {})
-    return table or None if isinstance(table, Mapping) else table
-
-
-def put(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Set what lies at the path, whose tables exist."""
-    for key in path[:-1]:
-        table = table[key]
-    table[path[-1]] = value
-
-
-@dataclass(frozen=True)
-class _Traits:
-    """What the plan must know of a method under its settings."""
-
-    stages: tuple[Stage, ...]
-    classification: str
-    uses_bank: bool
-    fitted: bool
-    reading: Mapping[str, str]
-
-
-@cache
-def _traits_of(settings: str, labels: int) -> _Traits:
-    config = Config.model_validate_json(settings)
-    method = build_method(config, labels, load_weights=False)
-    return _Traits(
-        tuple(plan_stages(config, method)),
-        method.classification,
-        method.uses_bank,
-        isinstance(method, FittedMethod),
-        method.reading,
-    )
-
-
-def _traits(config: Config, labels: int) -> _Traits:
-    """The same for all seeds; its network is built once."""
-    return _traits_of(config.model_copy(update={"seed": 0}).model_dump_json(), labels)
-
-
 def _name(what: str, config: Config, data_digest: str) -> str:
     return f"{what}-s{config.seed}-{identity(config, data_digest)[:8]}"
-
-
-def identity(config: Config, data_digest: str) -> str:
-    """Digest of what decides the results of a run.
-
-    Settings at their defaults are left out, so a setting that comes to exist later, with a
-    default that changes nothing, does not make finished cells strangers.
-    """
-    settings: dict[str, Any] = deciding(config.model_dump(mode="json", exclude_defaults=True))
-    settings.pop("start_from", None)
-    settings["data.shuffle_window"] = config.data.shuffle_window
-    return hashlib.sha256(strict_json([sorted(settings.items()), data_digest])).hexdigest()

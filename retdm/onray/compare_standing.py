@@ -7,7 +7,8 @@ from typing import Any
 
 from retdm.config import Config, parse
 from retdm.errors import CheckpointError
-from retdm.onray.compare_plan import Cell, put, taken
+from retdm.onray.compare_essence import put, taken
+from retdm.onray.compare_plan import Cell
 from retdm.onray.launch import RUN
 from retdm.storage import join_url, open_store
 from retdm.train.checkpoint import deciding

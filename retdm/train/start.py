@@ -40,15 +40,14 @@ def start_from(run: Run) -> None:
     )
     state.progress.data.check(run.progress.data)
     _check_alike(run, state)
-    foreign = sorted({_part(name) for name in state.model} - set(run.method.parts))
-    if foreign:
+    taken = {_part(name) for name in state.model}
+    if foreign := sorted(taken - set(run.method.parts)):
         raise CheckpointError(
             f"start_from = {run.config.start_from!r}: it holds parts that method "
             f"{run.config.method} lacks ({', '.join(foreign)}); give a checkpoint of method bce "
             f"or {run.config.method}"
         )
     missing, unexpected = run.method.load_state_dict(state.model, strict=False)
-    taken = {_part(name) for name in state.model}
     assert not unexpected, unexpected
     assert not any(_part(name) in taken for name in missing), missing
     run.progress, run.optimizer_state = state.progress, state.optimizer

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from retdm.bank import LabelSets, nearest_instances
+from tests.bank.test_neighbours import hamming
 
 
 def world(rows=60, labels=6):
@@ -11,10 +12,6 @@ def world(rows=60, labels=6):
     known = LabelSets(torch.rand(rows, labels, generator=rng) < 0.3)
     unused = torch.rand(rows, generator=rng) < 0.2
     return known, known.set_id.where(~unused, -1)
-
-
-def hamming(known, a, b):
-    return int((known.targets[a] != known.targets[b]).sum())
 
 
 @pytest.mark.parametrize("k", [1, 5, 30])
