@@ -64,9 +64,9 @@ def worker(rank: int, args: argparse.Namespace, backbone: str, folder: str) -> N
     bank.push(BankRows(embeddings, sets.set_id[samples], samples), step=0)
     batch = photos(rank, args, sets)
     lines, seconds = [], []
+    plain = Step("bce", backbone, sets, bank)
     for name, (method, run) in OTHERS.items():
-        # A pair at a time: VGG-16 with its gradients and momentum takes 1.6 GB.
-        plain = Step("bce", backbone, sets, bank)
+        # One at a time beside it: VGG-16 with its gradients and momentum takes 1.6 GB.
         other = Step(method, backbone, sets, bank, **run)
         times = [
             (clocked(plain, batch, n), clocked(other, batch, n)) for n in range(args.steps + 1)
