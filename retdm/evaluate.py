@@ -68,8 +68,9 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
 
     from retdm.data.bad import BadSamples
     from retdm.data.split import open_split
-    from retdm.train.checkpoint import check_labels, load_checkpoint
+    from retdm.train.checkpoint import check_labels
     from retdm.train.history import checkpoint_name
+    from retdm.train.restore import load_checkpoint
     from retdm.train.result import load_method
     from retdm.train.scoring import score_split
 

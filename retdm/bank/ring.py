@@ -146,6 +146,7 @@ class Bank:
             "samples": self._samples,
             "steps": self._steps,
             "written": self.written,
+            "drift": self._drift,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -145,6 +145,17 @@ class StageSettings(Settings):
 class CheckpointSettings(Settings):
     """What is kept on storage (`checkpoint.*`)."""
 
+    every_steps: int = Field(
+        default=0,
+        ge=0,
+        description="Steps between checkpoints inside an epoch; 0: none",
+    )
+    every_minutes: float = Field(
+        default=0.0,
+        ge=0,
+        description="The same by the clock; a step that is due is looked for "
+        "every run.log_every_steps steps",
+    )
     keep_best: int = Field(default=1, ge=1, description="Best checkpoints kept beside the latest")
     metric: Literal["mAP", "OF1", "CF1", "average_precision"] = Field(
         default="mAP", description="Validation metric that ranks checkpoints, higher is better"

@@ -81,11 +81,6 @@ def run_on_ray(
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=config.run.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=config.checkpoint.keep_best,
-                checkpoint_score_attribute="rank_score",
-                checkpoint_score_order="max",
-            ),
             callbacks=[Watch(config.run.max_failures)],
         ),
     )

@@ -1,8 +1,6 @@
 """The training loop's session inside a Ray Train worker."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 
 import ray.train
 import ray.train.torch
@@ -10,7 +8,7 @@ import torch
 
 
 class RaySession:
-    """Reports through `ray.train.report`, restores from `ray.train.get_checkpoint`."""
+    """Reports through `ray.train.report`; checkpoints are the run's own affair."""
 
     @property
     def device(self) -> torch.device:
@@ -18,25 +16,6 @@ class RaySession:
         device: torch.device = ray.train.torch.get_device()
         return device
 
-    def report(self, metrics: Mapping[str, float], checkpoint: Path | None, name: str) -> None:
-        """Upload the checkpoint; returns on each rank when that rank's upload is done.
-
-        A checkpoint counts only once every rank has reported it, so a crash in between leaves
-        the previous one as the latest.
-        """
-        ray.train.report(
-            dict(metrics),
-            checkpoint=None if checkpoint is None else ray.train.Checkpoint(str(checkpoint)),
-            checkpoint_dir_name=name,
-            delete_local_checkpoint_after_upload=True,
-        )
-
-    @contextmanager
-    def restore(self) -> Iterator[Path | None]:
-        """A local copy of the latest checkpoint."""
-        latest = ray.train.get_checkpoint()
-        if latest is None:
-            yield None
-            return
-        with latest.as_directory() as folder:
-            yield Path(folder)
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Show the epoch in Ray's own views of the run; waits for all ranks."""
+        ray.train.report(dict(metrics))

@@ -1,25 +1,30 @@
 """Checkpoints: everything that changes during training, in one file that is safe to load.
 
-`state.pt` holds tensors and plain values only, so it loads with `weights_only=True` and cannot
-run code. Random states are not among them: every draw is keyed by (seed, position), so the
-position is the random state.
+The file holds tensors and plain values only, so it loads with `weights_only=True` and cannot run
+code. Random states are not among them: every draw is keyed by (seed, position), so the position is
+the random state.
 """
 
+import hashlib
 import pickle
-import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from retdm.data.plan import Position
 from retdm.errors import CheckpointError
 from retdm.labels import LabelSpace
-from retdm.storage import Store
 
-STATE = "state.pt"
+FOLDER = "checkpoints/"
+
+
+def file_of(name: str) -> str:
+    """Where the checkpoint called `name` lies in the folder of its run."""
+    return f"{FOLDER}{name}.pt"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class TrainingState:
     bad_samples: list[dict[str, str]]
     config: dict[str, Any]
     labels: tuple[str, ...]
+    tally: dict[str, Any] = field(default_factory=dict)
+    """Sums over the steps of an epoch that is not over, see `EpochTally`; empty between epochs."""
+    buffers: Tensor | None = None
+    """Statistics of each rank inside an epoch, whose end averages them: (ranks, numbers)."""
 
     @property
     def label_space(self) -> LabelSpace:
@@ -55,19 +64,18 @@ class TrainingState:
         return LabelSpace(tuple(self.labels))
 
 
-def save(state: TrainingState, folder: Path) -> None:
-    """Write the state into `folder`, which exists."""
+def save(state: TrainingState, path: Path) -> None:
+    """Write the state into the file `path`, whose folder exists."""
     content = {name: getattr(state, name) for name in state.__dataclass_fields__}
-    torch.save({**content, "progress": asdict(state.progress)}, folder / STATE)
+    torch.save({**content, "progress": asdict(state.progress)}, path)
 
 
-def load(folder: Path, *, map_location: torch.device | str = "cpu") -> TrainingState:
-    """Read a checkpoint folder without executing anything in it.
+def load(path: Path, *, map_location: torch.device | str = "cpu") -> TrainingState:
+    """Read a checkpoint without executing anything in it.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or holds other objects than tensors.
     """
-    path = folder / STATE
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
         progress = content["progress"]
@@ -82,16 +90,10 @@ def load(folder: Path, *, map_location: torch.device | str = "cpu") -> TrainingS
         ) from error
 
 
-def load_checkpoint(store: Store, name: str, device: torch.device) -> TrainingState:
-    """Fetch and read the run's checkpoint called `name`; see `checkpoint_name`.
-
-    Raises:
-        CheckpointError: If it is damaged.
-        NotFoundError: If the run has no such checkpoint.
-    """
-    with tempfile.TemporaryDirectory(prefix="retdm-load-") as folder:
-        store.download(f"{name}/{STATE}", Path(folder) / STATE)
-        return load(Path(folder), map_location=device)
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def check_labels(expected: LabelSpace, found: LabelSpace, *, what: str, data: str) -> None:
@@ -158,6 +160,8 @@ def _open_epochs(now: Mapping[str, Any], stage: str, epoch: int) -> set[str]:
 
 
 _FREE = (
+    "checkpoint.every_minutes",
+    "checkpoint.every_steps",
     "checkpoint.keep_best",
     "data.cache_bytes",
     "data.cache_dir",

@@ -1,8 +1,6 @@
 """What happens between two epochs: validation, learning rate, record, checkpoint."""
 
 import logging
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +10,13 @@ from retdm.console import counted
 from retdm.errors import DivergenceError
 from retdm.evaluation import evaluate
 from retdm.methods import Diagnosis
-from retdm.train import checkpoint
-from retdm.train.checkpoint import TrainingState
-from retdm.train.history import publish, rank_score
+from retdm.train.history import rank_score
 from retdm.train.run import Run
+from retdm.train.save import save_checkpoint
 from retdm.train.schedule import StageOptimizer
 from retdm.train.scoring import agree, score_split
 from retdm.train.stages import Stage, stage_order
-from retdm.train.step import EpochSummary
+from retdm.train.tally import EpochSummary
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +24,7 @@ log = logging.getLogger(__name__)
 def end_epoch(
     run: Run, stage: Stage, optimizer: StageOptimizer | None, summary: EpochSummary
 ) -> None:
-    """Validate, adapt the learning rate, record the epoch and hand over a checkpoint.
+    """Validate, adapt the learning rate, record the epoch and save a checkpoint.
 
     Every rank calls this, with `run.progress` behind the epoch; `optimizer` is None after a fit.
 
@@ -68,7 +65,6 @@ def end_epoch(
     if run.logbook:
         run.logbook.write("epoch", progress.step, entry)
         run.logbook.histograms(progress.step, diagnosis.histograms)
-        run.logbook.upload()
         log.info(
             "stage %s epoch %d/%d: loss %.4f, validation mAP %.4f, OF1 %.4f, %.0f images/s",
             stage.name,
@@ -82,11 +78,9 @@ def end_epoch(
         if run.bad:
             images = counted(len(run.bad), "bad image")
             log.warning("%s so far, see `bad_samples` in the result", images)
-    folder = _save(run, optimizer) if comm.rank() == 0 else None
     numbers = {key: value for key, value in entry.items() if isinstance(value, int | float)}
-    run.session.report(numbers, folder, name)
-    if comm.rank() == 0:
-        publish(run.store, run.history)
+    run.session.report(numbers)
+    save_checkpoint(run, optimizer, name)
 
 
 def _validate(run: Run, stage: Stage) -> dict[str, float]:
@@ -106,22 +100,3 @@ def _validate(run: Run, stage: Stage) -> dict[str, float]:
         metrics = evaluate(scores, targets, threshold=run.config.run.threshold)
     result: dict[str, float] = comm.broadcast_object(metrics)
     return result
-
-
-def _save(run: Run, optimizer: StageOptimizer | None) -> Path:
-    """Write a checkpoint to a temporary folder, which the session takes over."""
-    folder = Path(tempfile.mkdtemp(prefix="retdm-checkpoint-"))
-    checkpoint.save(
-        TrainingState(
-            model=run.method.state_dict(),
-            optimizer=optimizer.state_dict() if optimizer else {},
-            bank=run.bank.state_dict() if run.bank is not None else {},
-            progress=run.progress,
-            history=run.history,
-            bad_samples=run.bad.to_tables(),
-            config=run.config.model_dump(mode="json"),
-            labels=run.train_data.label_space.names,
-        ),
-        folder,
-    )
-    return folder

@@ -16,7 +16,7 @@ from retdm.train.epoch_end import end_epoch
 from retdm.train.features import split_features
 from retdm.train.run import Run
 from retdm.train.stages import Stage
-from retdm.train.step import EpochSummary
+from retdm.train.tally import EpochSummary
 
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,13 @@
 """The record of a run: a JSON-lines log, TensorBoard scalars and histograms, written by rank 0.
 
-Both are files on the node first and copied to the run's storage after every epoch, because an
-object store cannot append.
+Both are files on the node first and copied to the run's storage before every checkpoint, because
+an object store cannot append.
 """
 
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class Logbook:
         """Open the log of a run that continues at `from_step`; later lines are dropped."""
         self.store = store
         self.folder = Path(tempfile.mkdtemp(prefix="retdm-log-"))
+        self._lines = threading.Lock()
         self.log = self.folder / LOG
         kept = [
             line for line in self._earlier_lines() if int(json.loads(line)["step"]) <= from_step
@@ -43,7 +45,7 @@ class Logbook:
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Add one line, and its numbers as scalars named "kind/name"."""
-        with self.log.open("ab") as file:
+        with self._lines, self.log.open("ab") as file:
             file.write(strict_json({"kind": kind, "step": step, **values}, indent=None))
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -56,11 +58,14 @@ class Logbook:
                 self.writer.add_histogram(name, tensor.float().cpu(), step)
 
     def upload(self) -> None:
-        """Copy log and event files to the run's storage."""
+        """Copy log and event files to the run's storage; may run beside `write`."""
         self.writer.flush()
-        self.store.write(LOG, self.log)
+        with self._lines:
+            lines = self.log.read_bytes()
+        self.store.write(LOG, lines)
         for file in sorted(self.events.iterdir()):
-            self.store.write(f"{TENSORBOARD}/{file.name}", file)
+            # As it is now: it may grow while it is sent.
+            self.store.write(f"{TENSORBOARD}/{file.name}", file.read_bytes())
 
     def close(self) -> None:
         """Remove the local copy; what `upload` has not copied is lost."""

@@ -4,28 +4,32 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from retdm import comm
 from retdm.config import Config
 from retdm.console import bar_line
 from retdm.methods.fitted import FittedMethod
 from retdm.storage import Store
+from retdm.train.cadence import Cadence
 from retdm.train.epoch_end import end_epoch
 from retdm.train.fitting import fit_stage
-from retdm.train.history import publish
+from retdm.train.keeper import Keeper
 from retdm.train.logbook import Logbook
 from retdm.train.run import Run, open_run
+from retdm.train.save import save_checkpoint
 from retdm.train.schedule import StageOptimizer
 from retdm.train.session import Session
 from retdm.train.stages import Stage, enter, stage_order
 from retdm.train.start import start_from
 from retdm.train.step import Stepper
+from retdm.train.tally import EpochTally
 
 log = logging.getLogger(__name__)
 
 
 def train(config: Config, session: Session, store: Store) -> Run:
-    """Train until the last stage is done; a session with a checkpoint continues from it.
+    """Train until the last stage is done; a run with checkpoints continues from the newest.
 
     Every rank calls this with the same arguments.
 
@@ -44,8 +48,14 @@ def train(config: Config, session: Session, store: Store) -> Run:
     order = ["", *stage_order(config)]
     try:
         if comm.rank() == 0:
-            publish(store, run.history)
             run.logbook = Logbook(store, from_step=run.progress.step)
+            run.keeper = Keeper(
+                store,
+                from_step=run.progress.step,
+                keep_best=config.checkpoint.keep_best,
+                before=run.logbook.upload,
+            )
+            run.keeper.begin(run.history)
         for stage in run.stages:
             if order.index(stage.name) < order.index(run.progress.stage):
                 continue
@@ -56,8 +66,12 @@ def train(config: Config, session: Session, store: Store) -> Run:
                 fit_stage(run, stage)
             else:
                 _train_stage(run, stage)
+        if run.keeper:
+            run.keeper.wait()
     finally:
         run.loader.close()
+        if run.keeper:
+            run.keeper.close()
         if run.logbook:
             run.logbook.close()
     return run
@@ -80,19 +94,50 @@ def _train_stage(run: Run, stage: Stage) -> None:
         step=begin.step,
         stage_step=begin.epoch * run.loader.batches_per_epoch + begin.data.next_batch,
     )
+    if begin.data.next_batch and run.buffers is not None:
+        # Not before: DDP, when it is made, gives rank 0's to all.
+        comm.scatter_buffers(run.method, run.buffers)
+    cadence = Cadence(config.checkpoint, look_every=config.run.log_every_steps)
     while run.progress.epoch < stage.epochs:
         data, epoch = run.progress.data, run.progress.epoch
         batches = run.loader.epoch(data.epoch, data.next_batch, augment=stage.augment)
-        on_log = _step_logger(run, stage, epoch)
-        summary = stepper.epoch(batches, on_log)
+        tally = EpochTally()
+        if data.next_batch:
+            tally.load_state_dict(run.tally_state)
+        summary = stepper.epoch(
+            batches,
+            tally,
+            on_log=_step_logger(run, stage, epoch),
+            after_step=partial(_after_step, run, stage, stepper, optimizer, tally, cadence),
+        )
         comm.average_buffers(run.method)
         run.progress = replace(
             run.progress,
             data=replace(data, epoch=data.epoch + 1, next_batch=0),
             epoch=epoch + 1,
-            step=stepper.step,
         )
         end_epoch(run, stage, optimizer, summary)
+        cadence.saved()
+
+
+def _after_step(
+    run: Run,
+    stage: Stage,
+    stepper: Stepper,
+    optimizer: StageOptimizer,
+    tally: EpochTally,
+    cadence: Cadence,
+) -> None:
+    """Note the step, and save a checkpoint if one is due before the epoch's own."""
+    done = run.progress.data.next_batch + 1
+    run.progress = replace(
+        run.progress, data=replace(run.progress.data, next_batch=done), step=stepper.step
+    )
+    last = done == run.loader.batches_per_epoch
+    busy = run.keeper is not None and run.keeper.busy
+    if not last and cadence.due(stepper.step, busy=busy):
+        save_checkpoint(run, optimizer, f"stage{stage.name}-step{stepper.step:08d}", tally)
+        cadence.saved()
 
 
 def _step_logger(run: Run, stage: Stage, epoch: int) -> Callable[[int, dict[str, float]], None]:

@@ -11,8 +11,9 @@ from retdm.config import Config, parse
 from retdm.data.split import open_split
 from retdm.evaluation import evaluate, fit_thresholds, label_frequency_map, strict_json
 from retdm.methods import Method, build_method
-from retdm.train.checkpoint import TrainingState, load_checkpoint
+from retdm.train.checkpoint import TrainingState
 from retdm.train.history import best
+from retdm.train.restore import load_checkpoint
 from retdm.train.run import Run
 from retdm.train.scoring import score_split
 
@@ -34,7 +35,7 @@ def conclude(run: Run) -> dict[str, Any]:
     The test split is read here for the first time: stages, learning rate, the choice of the
     checkpoint and the fitted thresholds saw the validation split only.
     """
-    # The last report of rank 0 ends with its upload; other ranks do not wait for that there.
+    # Rank 0 has waited for its checkpoints to be on storage; the others wait for rank 0.
     comm.barrier()
     name = best(run.history)["checkpoint"]
     state = load_checkpoint(run.store, name, run.session.device)

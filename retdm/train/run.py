@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from retdm import comm
 from retdm.bank import Bank, LabelSets
@@ -18,7 +19,10 @@ from retdm.methods import Method, build_method
 from retdm.storage import Store
 from retdm.train import checkpoint
 from retdm.train.checkpoint import Progress, TrainingState
+from retdm.train.history import Epochs
+from retdm.train.keeper import Keeper
 from retdm.train.logbook import Logbook
+from retdm.train.restore import restore
 from retdm.train.session import Session
 from retdm.train.stages import Stage, plan_stages
 
@@ -41,14 +45,20 @@ class Run:
     bank: Bank | None
     bad: BadSamples
     logbook: Logbook | None
-    history: list[dict[str, Any]]
+    """On rank 0 while training, as is `keeper`."""
+    keeper: Keeper | None
+    history: Epochs
     progress: Progress
     optimizer_state: dict[str, Any]
     """Of the stage in `progress`; empty where that stage is still to begin."""
+    tally_state: dict[str, Any]
+    """Of the epoch in `progress`; empty where that epoch is still to begin."""
+    buffers: Tensor | None
+    """Of each rank in that epoch, see `TrainingState`."""
 
 
 def open_run(config: Config, session: Session, store: Store) -> Run:
-    """Build everything that training needs; a session with a checkpoint continues from it.
+    """Build everything that training needs; a run with checkpoints continues from the newest.
 
     Raises:
         ConfigError: If a setting cannot be met, pretrained weights for example.
@@ -58,8 +68,7 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
     train_data = open_split(config.data.url, config.data.train_split)
     val_data = open_split(config.data.url, config.data.val_split)
     device = session.device
-    with session.restore() as folder:
-        state = None if folder is None else checkpoint.load(folder, map_location=device)
+    state = restore(store, device)
     known = [] if state is None else [BadSample(**table) for table in state.bad_samples]
     # A run that goes on needs no pretrained weights, which may be out of reach by now.
     labels = len(train_data.label_space)
@@ -97,9 +106,12 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
         bank=bank,
         bad=bad,
         logbook=None,
+        keeper=None,
         history=[],
         progress=_start(config, train_data),
         optimizer_state={},
+        tally_state={},
+        buffers=None,
     )
     if state is not None:
         _restore(run, state)
@@ -134,7 +146,7 @@ def _restore(run: Run, state: TrainingState) -> None:
         state.config,
         run.config.model_dump(mode="json"),
         stage=progress.stage,
-        epoch=progress.epoch,
+        epoch=progress.epoch + (progress.data.next_batch > 0),
         run=run.store.url,
     )
     run.method.load_state_dict(state.model)
@@ -143,5 +155,6 @@ def _restore(run: Run, state: TrainingState) -> None:
         run.bank.load_state_dict(state.bank)
     run.history = state.history
     run.progress, run.optimizer_state = progress, state.optimizer
+    run.tally_state, run.buffers = state.tally, state.buffers
     if comm.rank() == 0:
         log.info("resuming after step %d", progress.step)

@@ -15,6 +15,7 @@ from retdm.methods import build_method
 from retdm.storage import open_store
 from retdm.train import checkpoint
 from retdm.train.checkpoint import TrainingState
+from retdm.train.restore import load_checkpoint
 from retdm.train.run import Run
 from retdm.train.stages import Stage, plan_stages
 
@@ -31,7 +32,7 @@ def start_from(run: Run) -> None:
         CheckpointError: If the other run did not do what this one would have done.
     """
     url, _, name = run.config.start_from.rstrip("/").rpartition("/")
-    state = checkpoint.load_checkpoint(open_store(url), name, run.session.device)
+    state = load_checkpoint(open_store(url), name, run.session.device)
     checkpoint.check_labels(
         state.label_space,
         run.train_data.label_space,

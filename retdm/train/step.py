@@ -1,13 +1,11 @@
 """One optimizer step on one global batch, and one epoch of them."""
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
 from retdm import comm
@@ -15,23 +13,10 @@ from retdm.bank import Bank, LabelSets
 from retdm.config import Config, RunSettings
 from retdm.data.batch import Batch
 from retdm.errors import DivergenceError
-from retdm.methods import Diagnosis, Method, StepContext, StepOutput
+from retdm.methods import Method, StepContext, StepOutput
 from retdm.train.schedule import StageOptimizer
 from retdm.train.stages import Stage
-
-
-@dataclass
-class EpochSummary:
-    """What one epoch was like."""
-
-    means: dict[str, float] = field(default_factory=dict)
-    """Mean of each loss part over the epoch's steps, global batches."""
-    images: int = 0
-    seconds: float = 0.0
-    wait_seconds: float = 0.0
-    """Time this rank waited for data."""
-    diagnosis: Diagnosis | None = None
-    """How the embeddings stand behind the epoch; on rank 0 alone."""
+from retdm.train.tally import EpochSummary, EpochTally, NotFiniteError
 
 
 class Stepper:
@@ -64,25 +49,30 @@ class Stepper:
     def epoch(
         self,
         batches: Iterable[Batch],
+        tally: EpochTally,
+        *,
         on_log: Callable[[int, dict[str, float]], None],
+        after_step: Callable[[], None],
     ) -> EpochSummary:
-        """Train on `batches`; `on_log` gets the global loss parts every few steps."""
-        summary, window = EpochSummary(), _Window()
-        totals: dict[str, float] = {}
-        steps = 0
-        started = asked = time.perf_counter()
+        """Train on `batches`, the rest of the epoch of which `tally` counted what is done.
+
+        Args:
+            batches: In order.
+            tally: Counts on.
+            on_log: Gets the global loss parts every few steps.
+            after_step: Called when a step is wholly done, so that a checkpoint can be written.
+        """
+        asked = time.perf_counter()
         for batch in batches:
-            summary.wait_seconds += time.perf_counter() - asked
-            window.add(self.train(batch.to(self.device)).parts)
-            steps += 1
-            summary.images += batch.global_size
+            tally.wait_seconds += time.perf_counter() - asked
+            tally.add(self.train(batch.to(self.device)).parts, batch.global_size)
             if self.step % self.config.run.log_every_steps == 0:
-                on_log(self.step, self._close(window, totals))
+                on_log(self.step, self._line(tally))
+            after_step()
             asked = time.perf_counter()
-        if window.steps:
-            on_log(self.step, self._close(window, totals))
-        summary.means = {name: value / max(steps, 1) for name, value in totals.items()}
-        summary.seconds = time.perf_counter() - started
+        if tally.open_steps:
+            on_log(self.step, self._line(tally))
+        summary = tally.summary()
         if comm.rank() == 0:
             summary.diagnosis = self.method.diagnose(self._context())
         return summary
@@ -114,37 +104,14 @@ class Stepper:
             step=self.step,
         )
 
-    def _close(self, window: "_Window", totals: dict[str, float]) -> dict[str, float]:
-        """Sum the window over ranks, add it to `totals`, and return its mean per step."""
-        sums, steps = window.take()
-        for name, value in sums.items():
-            if not math.isfinite(value):
-                raise DivergenceError(
-                    f"stage {self.stage.name}, step {self.step}: loss part {name!r} is {value}; "
-                    f"lower optimizer.lr (now {self.optimizer.lr:g}) or set optimizer.clip_norm"
-                )
-            totals[name] = totals.get(name, 0.0) + value
-        return {name: value / steps for name, value in sums.items()}
-
-
-class _Window:
-    """Loss parts since the last log line; on the device, so that no step waits for them."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self._sums: dict[str, Tensor] = {}
-
-    def add(self, parts: dict[str, Tensor]) -> None:
-        self.steps += 1
-        for name, value in parts.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-
-    def take(self) -> tuple[dict[str, float], int]:
-        """Sums over steps and ranks, and the number of steps; empties the window."""
-        names = sorted(self._sums)
-        summed = comm.all_sum(torch.stack([self._sums[name].float() for name in names])).tolist()
-        steps, self.steps, self._sums = self.steps, 0, {}
-        return dict(zip(names, summed, strict=True)), steps
+    def _line(self, tally: EpochTally) -> dict[str, float]:
+        try:
+            return tally.close_line()
+        except NotFiniteError as error:
+            raise DivergenceError(
+                f"stage {self.stage.name}, step {self.step}: {error}; "
+                f"lower optimizer.lr (now {self.optimizer.lr:g}) or set optimizer.clip_norm"
+            ) from None
 
 
 def distributed(method: Method, device: torch.device, settings: RunSettings) -> nn.Module:
@@ -156,6 +123,9 @@ def distributed(method: Method, device: torch.device, settings: RunSettings) -> 
         device_ids=[device.index] if device.type == "cuda" else None,
         forward_sync_buffers=False,
         bucket_cap_mb=settings.bucket_mib,
+        # Else DDP regroups gradients after the first step, a resumed run's first one too, and three
+        # ranks or more add up in an order that depends on the groups.
+        find_unused_parameters=settings.deterministic,
     )
     if settings.gradients == "bf16":
         module.register_comm_hook(None, bf16_compress_hook)

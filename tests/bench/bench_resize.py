@@ -89,7 +89,7 @@ def _train(source: Path, scratch: Path, sides: list[int], args: argparse.Namespa
         started = time.perf_counter()
         run = scratch / f"run-{side}"
         with patch.object(loader, "epoch_order", _same_order):
-            result = conclude(train(config, LocalSession(run), open_store(str(run))))
+            result = conclude(train(config, LocalSession(), open_store(str(run))))
         minutes = (time.perf_counter() - started) / 60
         print(
             f"  {_name(side):28}{result['metrics']['test']['mAP']:9.4f}{minutes:9.1f}", flush=True

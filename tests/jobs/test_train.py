@@ -94,7 +94,7 @@ def _begin(folder):
     """A run with one checkpoint."""
     _prepare(folder)
     entry = {"stage": "1", "epoch": 1, "checkpoint": "stage1-epoch001", "rank_score": 0.5}
-    publish(open_store(str(folder)), [entry])
+    publish(open_store(str(folder)), [entry], [])
 
 
 def test_settings_can_be_mended_until_there_is_a_checkpoint(tmp_path):

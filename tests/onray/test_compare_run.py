@@ -39,7 +39,9 @@ class Runs:
             if name in self.failing:
                 raise self.failing[name]
             store = open_store(f"{storage}/{name}")
-            publish(store, [{"stage": "1", "epoch": 1, "checkpoint": "end", "rank_score": 1.0}])
+            publish(
+                store, [{"stage": "1", "epoch": 1, "checkpoint": "end", "rank_score": 1.0}], []
+            )
             settings = config.model_dump(mode="json")
             store.write("run.json", json.dumps({"config": settings}).encode())
             result = {
@@ -133,7 +135,7 @@ def test_no_more_cells_at_a_time_than_asked(runs, tmp_path):
 
 def test_a_begun_cell_keeps_what_it_started_from(runs, tmp_path):
     store = open_store(str(tmp_path / "bce"))
-    publish(store, [{"stage": "3", "epoch": 4, "checkpoint": "x", "rank_score": 1.0}])
+    publish(store, [{"stage": "3", "epoch": 4, "checkpoint": "x", "rank_score": 1.0}], [])
     store.write("run.json", json.dumps({"config": {"start_from": "elsewhere/end"}}).encode())
     assert standing(str(tmp_path), CELLS[1]).text == "resumed after stage 3 epoch 4"
     run(tmp_path)

@@ -79,11 +79,12 @@ def test_the_result_is_on_storage_and_printed(finished):
     assert any(name.startswith("tensorboard/") for name in names)
 
 
-def test_only_best_and_latest_checkpoints_are_kept(finished):
+def test_only_the_best_and_the_last_two_checkpoints_are_kept(finished):
     _, store, result, _ = finished
-    kept = {name.split("/")[0] for name in store.names() if name.endswith("state.pt")}
-    assert result["checkpoint"] in kept
-    assert len(kept) <= 2
+    kept = {name.split("/")[1].removesuffix(".pt") for name in store.names("checkpoints/")}
+    # The last one, the one before it, and the best one.
+    last = {entry["checkpoint"] for entry in result["history"][-2:]}
+    assert kept == last | {result["checkpoint"]}
 
 
 def test_evaluating_the_run_alone_gives_the_same_numbers(finished, tmp_path):

@@ -77,7 +77,7 @@ def test_the_first_steps_of_every_stage(request, tmp_path, name, labels, overrid
     convolved = _dtypes_of_convolutions(method)
     label_sets = LabelSets(torch.from_numpy(data.table.targets))
     bank = Bank(config.bank.size, config.model.embedding)
-    device = LocalSession(tmp_path).device
+    device = LocalSession().device
     stages, step = plan_stages(config, method), 0
     assert [stage.name for stage in stages] == list(PARTS)
 

@@ -47,14 +47,14 @@ def test_the_result_lists_what_was_replaced_or_left_out(damaged, tmp_path, capsy
     url, keys = damaged
     config = settings(url, "method=bce", "data.max_bad_samples=3")
     root = tmp_path / "run"
-    run = train(config, LocalSession(root), open_store(str(root)))
+    run = train(config, LocalSession(), open_store(str(root)))
     result = conclude(run)
     assert {(bad["split"], bad["key"]) for bad in result["bad_samples"]} == set(keys.items())
     assert all("sha256" in bad["reason"] for bad in result["bad_samples"])
     assert all(bad["shard"].startswith(bad["split"]) for bad in result["bad_samples"])
     # Known at the end of the first epoch, which is where a resumed run starts from.
     assert [entry["bad_samples"] for entry in result["history"]] == [2, 2]
-    state = checkpoint.load(root / result["checkpoint"])
+    state = checkpoint.load(root / checkpoint.file_of(result["checkpoint"]))
     assert {bad["split"] for bad in state.bad_samples} == {"train", "val"}
     report = tmp_path / "report.json"
     assert console.run(lambda: main([str(root), "--json", str(report)])) == 0

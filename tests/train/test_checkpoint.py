@@ -9,7 +9,6 @@ from retdm.data.plan import Position
 from retdm.errors import CheckpointError
 from retdm.labels import LabelSpace
 from retdm.train.checkpoint import (
-    STATE,
     Progress,
     TrainingState,
     check_labels,
@@ -37,8 +36,8 @@ def _state():
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    save(_state(), tmp_path)
-    loaded = load(tmp_path)
+    save(_state(), tmp_path / "a.pt")
+    loaded = load(tmp_path / "a.pt")
     assert torch.equal(loaded.model["w"], torch.arange(3.0))
     assert (loaded.progress, loaded.history) == (_state().progress, _state().history)
     assert loaded.label_space == LabelSpace(("a", "b"))
@@ -46,16 +45,16 @@ def test_what_is_saved_is_loaded(tmp_path):
 
 @pytest.mark.parametrize("keep", [0, 10, 500])
 def test_a_torn_file_is_named(tmp_path, keep):
-    save(_state(), tmp_path)
-    whole = (tmp_path / STATE).read_bytes()
-    (tmp_path / STATE).write_bytes(whole[:keep])
-    with pytest.raises(CheckpointError, match=r"state\.pt: not a whole checkpoint .*earlier"):
-        load(tmp_path)
+    path = tmp_path / "a.pt"
+    save(_state(), path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"a\.pt: not a whole checkpoint .*earlier"):
+        load(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"state\.pt: no such file, so this is not a chec"):
-        load(tmp_path)
+    with pytest.raises(CheckpointError, match=r"a\.pt: no such file, so this is not a chec"):
+        load(tmp_path / "a.pt")
 
 
 class _Evil:
@@ -65,9 +64,9 @@ class _Evil:
 
 @pytest.mark.parametrize("write", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o, 2))])
 def test_code_in_a_checkpoint_is_not_run(tmp_path, write):
-    write({"model": _Evil()}, tmp_path / STATE)
+    write({"model": _Evil()}, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="not a whole checkpoint"):
-        load(tmp_path)
+        load(tmp_path / "a.pt")
 
 
 def test_other_labels_are_refused_by_name():

@@ -24,7 +24,7 @@ SETTINGS = ("lmmo.k=3", "mlspl.rounds=3", "stages.*.epochs=0")
 
 
 def _train(config, root):
-    return train(config, LocalSession(root), open_store(str(root)))
+    return train(config, LocalSession(), open_store(str(root)))
 
 
 def _no_loader(*_, **__):
@@ -78,7 +78,7 @@ def test_a_finished_fit_is_not_redone(finished, small, monkeypatch):
     monkeypatch.setattr(features, "split_features", _no_loader)
     again = _train(small(f"method={FITTED[0]}", *SETTINGS), finished[0] / "one")
     assert again.history == finished[1]["history"]
-    saved = checkpoint.load(finished[0] / "one/stagefit-epoch001").model
+    saved = checkpoint.load(finished[0] / "one/checkpoints/stagefit-epoch001.pt").model
     torch.testing.assert_close(again.method.state_dict(), saved, rtol=0, atol=0)
 
 

@@ -25,7 +25,7 @@ def test_an_undefined_metric_ranks_last_in_its_stage():
 
 def test_the_published_index_names_best_and_latest(tmp_path):
     store = open_store(str(tmp_path))
-    publish(store, [_entry("a", 0, 0.5), _entry("b", 0, 0.4)])
+    publish(store, [_entry("a", 0, 0.5), _entry("b", 0, 0.4)], [])
     assert checkpoint_name(store, "best") == "a"
     assert checkpoint_name(store, "latest") == "b"
 

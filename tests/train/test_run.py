@@ -17,7 +17,7 @@ from retdm.train.session import LocalSession
 from tests.train.conftest import settings
 
 pytestmark = pytest.mark.slow
-WHOLE = ("stages.1.epochs=2", "run.deterministic=true")
+WHOLE = ("stages.1.epochs=2", "run.deterministic=true", "checkpoint.keep_best=9")
 
 
 class Interrupted(Exception):
@@ -27,23 +27,21 @@ class Interrupted(Exception):
 class Fragile(LocalSession):
     """Dies right after its n-th report."""
 
-    def __init__(self, root, reports):
-        super().__init__(root)
+    def __init__(self, reports):
         self.left = reports
 
-    def report(self, metrics, checkpoint, name):
-        super().report(metrics, checkpoint, name)
+    def report(self, metrics):
         self.left -= 1
         if not self.left:
             raise Interrupted
 
 
 def _train(config, root, session=None):
-    return train(config, session or LocalSession(root), open_store(str(root)))
+    return train(config, session or LocalSession(), open_store(str(root)))
 
 
 def _weights(root, name):
-    return checkpoint.load(root / name).model
+    return checkpoint.load(root / checkpoint.file_of(name)).model
 
 
 def _part(weights, *parts):
@@ -118,10 +116,10 @@ def test_the_log_names_every_loss_part(finished):
 def test_a_run_cut_short_ends_where_the_unbroken_run_ends(finished, small, tmp_path, reports):
     config, cut = small(*WHOLE), tmp_path / "cut"
     with pytest.raises(Interrupted):
-        _train(config, cut, Fragile(cut, reports))
+        _train(config, cut, Fragile(reports))
     _train(config, cut)
-    whole = checkpoint.load(finished[0] / "stage3-epoch001")
-    resumed = checkpoint.load(cut / "stage3-epoch001")
+    whole = checkpoint.load(finished[0] / checkpoint.file_of("stage3-epoch001"))
+    resumed = checkpoint.load(cut / checkpoint.file_of("stage3-epoch001"))
     _equal(whole.model, resumed.model)
     assert whole.progress == resumed.progress
     for name, value in whole.bank.items():
@@ -141,7 +139,7 @@ def test_every_method_resumes_where_it_was_cut_off(small, tmp_path, method):
     config = small(f"method={method}", "stages.2.epochs=0")
     whole = _train(config, tmp_path / "whole")
     with pytest.raises(Interrupted):
-        _train(config, tmp_path / "cut", Fragile(tmp_path / "cut", 1))
+        _train(config, tmp_path / "cut", Fragile(min(2, len(whole.history))))
     resumed = _train(config, tmp_path / "cut")
     _equal(whole.method.state_dict(), resumed.method.state_dict())
     assert whole.progress == resumed.progress

@@ -12,7 +12,7 @@ from tests.train.conftest import settings
 
 
 def run(config, folder):
-    return train(config, LocalSession(folder), open_store(str(folder)))
+    return train(config, LocalSession(), open_store(str(folder)))
 
 
 @pytest.fixture(scope="module")
