@@ -140,6 +140,7 @@ def _paper(data: str, method: str) -> dict[str, Any]:
         "row": name,
         "table": table.title,
         "protocol": row.protocol,
+        "predicted": row.predicted,
         "why_not": row.why_not,
         "corrections": list(row.corrections),
         "values": dict(row.values),

@@ -32,11 +32,6 @@ _FAMILIES = {
     ),
     "Three best labels of each image": ("top3.CF1", "top3.OF1", "top3_thresholded.OF1"),
 }
-_PROTOCOLS = {
-    "thresholded": "labels over the threshold; C-F1 of the mean precision and recall",
-    "thresholded-mean-f1": "labels over the threshold; C-F1 is the mean of the labels' own F1",
-    "top3": "the three best labels of every image, beside our top3.*",
-}
 _TESTED = ("mAP", "CF1", "OF1", "hamming_loss", "ranking_loss", "average_precision", "fitted.OF1")
 
 
@@ -190,7 +185,7 @@ def _paper(summary: Summary) -> Table | None:
         paper = column["paper"]
         cells = [_beside(column["metrics"], paper, printed) for printed in head]
         rows.append([Cell(f"{name} / {paper['row']}"), *cells])
-        notes.append(f"{paper['row']}: {_PROTOCOLS[paper['protocol']]}.")
+        notes.append(f"{paper['row']}: {paper['predicted']}.")
         notes += [f"{paper['row']}, corrected: {text}." for text in paper["corrections"]]
     if rows:
         title = next(iter(with_values.values()))["paper"]["table"]
