@@ -1,7 +1,6 @@
 """What a comparison of methods over seeds shows: means, spreads, tests, the paper beside them.
 
-Plain values in and out: `compare.json` is what `summarize` returns, and every table and plot is
-drawn from that.
+Plain values in and out; `compare_content` adds how the runs ended.
 """
 
 import math
