@@ -7,11 +7,11 @@ are reused, begun ones resumed, and methods that begin with the same BCE stage s
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from retdm.console import run
 from retdm.errors import ConfigError
-from retdm.evaluation import strict_json, summarize
+from retdm.evaluation import EndedRun, compare_content, strict_json
 from retdm.onray.options import job_parser
 from retdm.onray.workers import Workers
 from retdm.report import comparison_html, comparison_markdown
@@ -145,34 +145,27 @@ def _write(
     ends: "list[Outcome]",
 ) -> None:
     """Write what is known so far."""
-    results: dict[str, dict[int, Any]] = {column.name: {} for column in columns}
-    for end in ends:
-        for name in end.cell.columns:
-            if end.result is not None:
-                results[name][end.cell.config.seed] = end.result
-    methods = {column.name: column.config.method for column in columns}
-    summary = {
-        "run": home.rpartition("/")[2],
-        "complete": len([end for end in ends if end.result is not None and end.cell.columns])
-        == len([cell for cell in cells if cell.columns]),
-        "seeds": seeds,
-        **summarize(methods, results, baseline=baseline),
-        "failures": [
-            {"cell": end.cell.name, "title": end.cell.title, "error": end.error}
-            for end in ends
-            if end.how == "failed"
-        ],
-        "cells": [
-            {
-                "cell": end.cell.name,
-                "columns": end.cell.columns,
-                "seed": end.cell.config.seed,
-                "how": end.how,
-                "seconds": round(end.seconds, 1),
-            }
-            for end in ends
-        ],
-    }
+    ended = [
+        EndedRun(
+            cell=end.cell.name,
+            title=end.cell.title,
+            columns=end.cell.columns,
+            seed=end.cell.config.seed,
+            how=end.how,
+            seconds=end.seconds,
+            result=end.result,
+            error=end.error,
+        )
+        for end in ends
+    ]
+    summary = compare_content(
+        home.rpartition("/")[2],
+        {column.name: column.config.method for column in columns},
+        seeds,
+        ended,
+        wanted=len([cell for cell in cells if cell.columns]),
+        baseline=baseline,
+    )
     store = open_store(home)
     store.write(f"{report}.md", comparison_markdown(summary).encode())
     store.write(f"{report}.html", comparison_html(summary).encode())

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     if args.run is None and args.data is not None:
         parser.error("--data belongs to RUN_URL; a score file brings its own targets")
     report = _scores_report(args) if args.run is None else _run_report(args)
-    print(metric_table({"value": report["metrics"]}, dataset=args.dataset))
+    method = report.get("method", "")
+    print(metric_table({"value": report["metrics"]}, dataset=args.dataset, method=method))
     if args.json is not None:
         store, name = _file(args.json)
         store.write(name, strict_json(report))
@@ -91,6 +92,7 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
         "bad_samples": bad.to_tables(),
         "labels": len(data.label_space),
         "run": store.url,
+        "method": config.method,
         "data_digest": data.digest,
         "split": args.split,
     }

@@ -1,5 +1,6 @@
 """Metrics, their definitions, and the published tables."""
 
+from retdm.evaluation.compare_content import EndedRun, compare_content
 from retdm.evaluation.comparison import summarize
 from retdm.evaluation.fitted import fit_thresholds
 from retdm.evaluation.inputs import ScoresError
@@ -10,7 +11,9 @@ from retdm.evaluation.strict_json import strict_json
 from retdm.evaluation.table import metric_table
 
 __all__ = [
+    "EndedRun",
     "ScoresError",
+    "compare_content",
     "evaluate",
     "fit_thresholds",
     "label_frequency_map",

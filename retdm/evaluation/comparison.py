@@ -1,7 +1,6 @@
 """What a comparison of methods over seeds shows: means, spreads, tests, the paper beside them.
 
-Plain values in and out: `compare.json` is what `summarize` returns, and every table and plot is
-drawn from that.
+Plain values in and out; `compare_content` adds how the runs ended.
 """
 
 import math
@@ -9,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from retdm.evaluation.paired import SIGNIFICANT, mean_and_sd, paired_t_test
-from retdm.evaluation.published import paper_name, published_table
+from retdm.evaluation.agreement import Result, cautions, differing_versions, recorded_versions
+from retdm.evaluation.holm import holm
+from retdm.evaluation.paired import SIGNIFICANT, mean_and_sd, t_test
+from retdm.evaluation.published import paper_name, published_table, target_notes
 from retdm.evaluation.table import lower_is_better
-
-Result = Mapping[str, Any]
-"""The content of a result.json."""
 
 BySeed = dict[int, float]
 
@@ -31,18 +29,27 @@ def summarize(
 
     Returns:
         `columns`: by name, `method`, `reading`, `seeds`, `metrics` (for each `mean`, `sd` with
-        n - 1, `n`, `values` by seed, and `difference` and `p` against the baseline), `paper`,
-        and `deterministic`: whether all seeds gave the same, so that they are one result;
-        `best`: for each metric the best mean, the runner-up, and whether a paired t-test between
+        n - 1, `n`, `values` by seed, and against the baseline `difference`, `pairs`, `p` and
+        `p_holm`, which is corrected over the columns tested in that metric), `paper`,
+        `deterministic`: whether all seeds gave the same, so that they are one result, and
+        `versions`: of its runs, of those things that are not alike in all columns;
+        `best`: for each metric the best mean, the runner-up, and whether a t-test between
         these two supports it (p < .05); `baseline`; `data`; `data_digest`; `versions`, more than
-        one value of a version if cells were run under several; `cautions`, what else was not
-        the same in all runs.
+        one value of a version if runs were made under several; `cautions`, what else was not
+        the same in all runs; `other_rows`: notes on the published rows that no column with
+        results belongs to.
     """
+    own_results = {name: list(results.get(name, {}).values()) for name in columns}
     values = {name: _values(results.get(name, {})) for name in columns}
     fixed = {name for name, own in values.items() if _deterministic(own)}
-    metrics = list(dict.fromkeys(metric for own in values.values() for metric in own))
-    found = [result for own in results.values() for result in own.values()]
+    by_metric: dict[str, dict[str, BySeed]] = {}
+    for name, own in values.items():
+        for metric, by_seed in own.items():
+            by_metric.setdefault(metric, {})[name] = by_seed
+    tests = {metric: _against(baseline, of, fixed) for metric, of in by_metric.items()}
+    found = [result for own in own_results.values() for result in own]
     data = str(found[0]["data"]) if found else ""
+    versions = differing_versions(own_results)
     return {
         "baseline": baseline,
         "data": data,
@@ -50,26 +57,24 @@ def summarize(
         "columns": {
             name: {
                 "method": method,
-                "reading": next(iter(results.get(name, {}).values()), {}).get("reading", {}),
+                "reading": own_results[name][0]["reading"] if own_results[name] else {},
                 "seeds": sorted(results.get(name, {})),
                 "deterministic": name in fixed,
                 "metrics": {
-                    metric: _figures(
-                        own, values.get(baseline, {}).get(metric, {}), fixed & {name, baseline}
-                    )
+                    metric: _figures(own) | tests[metric].get(name, {})
                     for metric, own in values[name].items()
                 },
                 "paper": _paper(data, method),
+                "versions": versions[name],
             }
             for name, method in columns.items()
         },
-        "best": {metric: best for metric in metrics if (best := _best(metric, values, fixed))},
-        "versions": _versions(found),
-        "cautions": [
-            caution
-            for name in columns
-            for caution in _cautions(name, list(results.get(name, {}).values()))
-        ],
+        "best": {
+            metric: best for metric, of in by_metric.items() if (best := _best(metric, of, fixed))
+        },
+        "versions": recorded_versions(found),
+        "cautions": [line for name in columns for line in cautions(name, own_results[name])],
+        "other_rows": _other_rows(data, [columns[name] for name in columns if values[name]]),
     }
 
 
@@ -89,38 +94,64 @@ def _deterministic(values: Mapping[str, BySeed]) -> bool:
     return max(counts, default=0) > 1 and all(len({*own.values()}) == 1 for own in values.values())
 
 
-def _figures(own: BySeed, baseline: BySeed, fixed: AbstractSet[str]) -> dict[str, Any]:
-    """`fixed`: which of both are deterministic; seeds are then no sample to test with."""
+def _figures(own: BySeed) -> dict[str, Any]:
     mean, sd = mean_and_sd(list(own.values()))
-    out: dict[str, Any] = {"mean": mean, "sd": sd, "n": len(own)}
-    if baseline and own is not baseline:
-        test = paired_t_test(own, baseline)
-        p = math.nan if fixed else test.p
-        out |= {"difference": test.difference, "p": p, "pairs": test.n}
-    return {**out, "values": {str(seed): value for seed, value in own.items()}}
+    values = {str(seed): value for seed, value in own.items()}
+    return {"mean": mean, "sd": sd, "n": len(own), "values": values}
+
+
+def _against(
+    baseline: str, values: Mapping[str, BySeed], fixed: AbstractSet[str]
+) -> dict[str, dict[str, Any]]:
+    """Every other column's difference to the baseline in one metric, and its p-values."""
+    if baseline not in values:
+        return {}
+    tests = {
+        name: t_test(
+            own,
+            values[baseline],
+            first_fixed=name in fixed,
+            second_fixed=baseline in fixed,
+        )
+        for name, own in values.items()
+        if name != baseline
+    }
+    corrected = holm({name: test.p for name, test in tests.items()})
+    return {
+        name: {
+            "difference": test.difference,
+            "pairs": test.n,
+            "p": test.p,
+            "p_holm": corrected[name],
+        }
+        for name, test in tests.items()
+    }
 
 
 def _best(
-    metric: str, values: Mapping[str, Mapping[str, BySeed]], fixed: AbstractSet[str]
+    metric: str, values: Mapping[str, BySeed], fixed: AbstractSet[str]
 ) -> dict[str, Any] | None:
     """The column with the best mean and how sure that is; None with fewer than two columns."""
+    sign = 1 if lower_is_better(metric) else -1
     ranked = sorted(
-        (mean_and_sd(list(own[metric].values()))[0] * (1 if lower_is_better(metric) else -1), name)
-        for name, own in values.items()
-        if own.get(metric)
+        (sign * mean_and_sd(list(own.values()))[0], name) for name, own in values.items()
     )
     if len(ranked) < 2:
         return None
     (_, first), (_, second) = ranked[:2]
-    test = paired_t_test(values[first][metric], values[second][metric])
-    p = math.nan if fixed & {first, second} else test.p
+    test = t_test(
+        values[first],
+        values[second],
+        first_fixed=first in fixed,
+        second_fixed=second in fixed,
+    )
     # Means over other seeds than the common ones may disagree with the paired differences.
-    ahead = test.difference < 0 if lower_is_better(metric) else test.difference > 0
+    ahead = sign * test.difference < 0
     return {
         "column": first,
         "runner_up": second,
-        "p": p,
-        "supported": bool(ahead and p < SIGNIFICANT),
+        "p": test.p,
+        "supported": bool(ahead and test.p < SIGNIFICANT),
     }
 
 
@@ -140,6 +171,7 @@ def _paper(data: str, method: str) -> dict[str, Any]:
         "row": name,
         "table": table.title,
         "protocol": row.protocol,
+        "predicted": row.predicted,
         "why_not": row.why_not,
         "corrections": list(row.corrections),
         "values": dict(row.values),
@@ -148,22 +180,7 @@ def _paper(data: str, method: str) -> dict[str, Any]:
     }
 
 
-def _versions(results: Sequence[Result]) -> dict[str, list[str]]:
-    out: dict[str, set[str]] = {}
-    for result in results:
-        for name, version in result.get("versions", {}).items():
-            out.setdefault(name, set()).add(str(version))
-    return {name: sorted(found) for name, found in out.items()}
-
-
-def _cautions(name: str, results: Sequence[Result]) -> list[str]:
-    """What a column's runs do not have in common, though they are one mean."""
-    out = []
-    for what in sorted({key for result in results for key in result["reading"]}):
-        found = sorted({str(result["reading"].get(what, "not stated")) for result in results})
-        if len(found) > 1:
-            out.append(f"{name}: its runs took several readings of {what} ({' / '.join(found)})")
-    workers = sorted({result["world_size"] for result in results if "world_size" in result})
-    if len(workers) > 1:
-        out.append(f"{name}: its runs had {' or '.join(map(str, workers))} workers")
-    return out
+def _other_rows(data: str, methods: Sequence[str]) -> list[str]:
+    """Whether the published rows of none of the methods are targets."""
+    table = published_table(data)
+    return target_notes(table, but={paper_name(method) for method in methods}) if table else []

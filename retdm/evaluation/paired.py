@@ -1,10 +1,13 @@
-"""Mean, spread and a paired t-test of one metric over seeds.
+"""Mean, spread and a t-test of one metric over seeds.
 
 Two methods that share a seed share split, weights at the start, order and crops (up to a stage
 that one of them lacks: later epochs then have other numbers), so the test pairs them by seed: it
-looks at the differences only. The t distribution is summed in closed form
-(Abramowitz & Stegun 26.7.3 and 26.7.4), which is exact for the whole degrees of freedom that a
-paired test has.
+looks at the differences only. A method that does not depend on the seed has one value, a constant
+that the other one's values are tested against. All this is about the noise of training on one
+split: the same test photos under every seed say nothing of other photos.
+
+The t distribution is summed in closed form (Abramowitz & Stegun 26.7.3 and 26.7.4), which is exact
+for the whole degrees of freedom that these tests have.
 """
 
 import math
@@ -68,6 +71,35 @@ def paired_t_test(first: Mapping[int, float], second: Mapping[int, float]) -> Pa
     if sd <= 1e-12 * max(abs(d) for d in differences):
         return Paired(mean, math.nan, n)
     return Paired(mean, two_sided_p(mean / (sd / math.sqrt(n)), n - 1), n)
+
+
+def t_test(
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    *,
+    first_fixed: bool = False,
+    second_fixed: bool = False,
+) -> Paired:
+    """Test whether two methods differ: paired by seed, or against a constant.
+
+    Args:
+        first: Seed to value.
+        second: Of the other method.
+        first_fixed: Its values are one value that no seed changes: each of the other's seeds is
+            compared with it, which is a one-sample t-test. If both are fixed, there is no p.
+        second_fixed: Likewise.
+
+    Example:
+        >>> constant = {0: 0.92, 1: 0.92}
+        >>> found = t_test({0: 0.93, 1: 0.95, 2: 0.94}, constant, second_fixed=True)
+        >>> round(found.difference, 4), round(found.p, 4), found.n
+        (0.02, 0.0742, 3)
+    """
+    if second_fixed and second:
+        second = dict.fromkeys(first, next(iter(second.values())))
+    elif first_fixed and first:
+        first = dict.fromkeys(second, next(iter(first.values())))
+    return paired_t_test(first, second)
 
 
 def two_sided_p(t: float, freedom: int) -> float:

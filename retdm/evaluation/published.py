@@ -13,13 +13,14 @@ The printed headings mislead. What shows it, for the rows BCE, CL, RETDM and RET
   give Hamming .2225, O-P .867, O-R .142, C-P .973 (a label never predicted has precision 1) and a
   one-error of .0275, all as printed. A one-error of .0275 at O-R .142 is impossible for scores.
 - C-F1 is the harmonic mean of C-P and C-R, but the mean of the labels' own F1 in the CL rows.
-- The rows CNN-Softmax, CNN-WARP and CNN-RNN of COCO are those of the CNN-RNN paper, with three
-  labels an image.
+- The rows CNN-Softmax, CNN-WARP and CNN-RNN of COCO are those of the CNN-RNN paper. The first two
+  name three labels for every image, CNN-RNN up to three: O-R * cardinality / O-P is 2.98, 2.96
+  and 2.78 labels an image.
 - LMMO-kNN, MLSPL and C2AE are no targets: `why_not` says for each what contradicts what.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -34,7 +35,7 @@ class PublishedRow:
 
     method: str
     protocol: str
-    """One of "thresholded", "thresholded-mean-f1", "top3" and "unclear"."""
+    """One of "thresholded", "thresholded-mean-f1", "top3", "up-to-3" and "unclear"."""
 
     printed: Mapping[str, float]
     """Printed column name to printed value."""
@@ -47,6 +48,9 @@ class PublishedRow:
 
     corrections: tuple[str, ...]
     """One phrase for each value that differs from the printed one."""
+
+    predicted: str
+    """Which labels the row's figures are of; "" for unclear rows."""
 
     why_not: str
     """Why no value is a target to compare with; "" for a row that has some."""
@@ -99,6 +103,26 @@ def paper_name(method: str) -> str:
     return str(_content()["methods"].get(method, ""))
 
 
+def target_notes(table: PublishedTable, *, but: Collection[str] = ()) -> list[str]:
+    """Which rows can be compared with, and why the others cannot: one line for each reason.
+
+    Args:
+        table: The table.
+        but: Rows to leave out.
+
+    Example:
+        >>> print(target_notes(published_table("scene"))[0])
+        CL: usable as targets (labels over the threshold; C-F1 is the mean of the labels' own F1)
+    """
+    alike: dict[str, list[str]] = {}
+    rows = [row for row in table.rows if row.method not in but]
+    for row in sorted(rows, key=lambda row: bool(row.why_not)):
+        usable = f"usable as targets ({row.predicted})"
+        said = f"no targets ({row.why_not})" if row.why_not else usable
+        alike.setdefault(said, []).append(row.method)
+    return [f"{', '.join(methods)}: {said}" for said, methods in alike.items()]
+
+
 @cache
 def _content() -> dict[str, Any]:
     source = files("retdm.evaluation").joinpath("published.toml")
@@ -118,7 +142,7 @@ def _tables() -> dict[str, PublishedTable]:
 def _row(row: dict[str, Any], corrections: list[dict[str, Any]]) -> PublishedRow:
     content = _content()
     own = [c for c in corrections if c["method"] == row["method"]]
-    # Rows of the top-3 methods are shorter: the paper leaves their last columns empty.
+    # Rows of the CNN-RNN paper are shorter: the paper leaves their last columns empty.
     printed: dict[str, float] = dict(zip(content["columns"], row["printed"], strict=False))
     corrected = printed | {c["column"]: float(c["value"]) for c in own}
     meaning: dict[str, list[str]] = content["meaning"][row["protocol"]]
@@ -129,6 +153,7 @@ def _row(row: dict[str, Any], corrections: list[dict[str, Any]]) -> PublishedRow
         values={name: corrected[column] for column, names in meaning.items() for name in names},
         metrics={column: names[0] for column, names in meaning.items()},
         corrections=tuple(f"{c['column']}: {c['reason']}" for c in own),
+        predicted=content["predicted"][row["protocol"]] if meaning else "",
         why_not="" if meaning else content["why_not"][row["method"]],
     )
 

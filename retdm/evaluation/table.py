@@ -9,6 +9,7 @@ from retdm.evaluation.published import (
     paper_name,
     printed_names,
     published_table,
+    target_notes,
 )
 
 Values = Mapping[str, float | None]
@@ -45,7 +46,8 @@ def metric_table(
             (one column for each split), or method names and their test metrics. A metric that
             a column lacks is shown as "-", an undefined one (NaN or None) as "n/a".
         dataset: Name of the data set; if the paper has a table for it, its values are added
-            under the metrics that they really are.
+            under the metrics that they really are, and the notes below say which of its rows
+            are usable as targets and why the others are not.
         method: Whose row of that table is shown beside those of BCE, RETDM and CNN-RNN, as far
             as they exist and can be compared; "" for these three alone.
 
@@ -147,6 +149,7 @@ def _notes(paper: PublishedTable | None, rows: Sequence[PublishedRow]) -> list[s
         return []
     return [
         f"paper: arXiv 2007.13547, {paper.title}",
+        *target_notes(paper),
         "toolbox.coverage and toolbox.average_precision depend on the order of the labels, which "
         "the paper does not give",
         *(f"corrected: {row.method} {note}" for row in rows for note in row.corrections),

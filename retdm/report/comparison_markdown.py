@@ -1,14 +1,8 @@
 """A comparison as Markdown, for a README or an issue."""
 
-from retdm.report.comparison_tables import (
-    Cell,
-    Summary,
-    Table,
-    failures,
-    headline,
-    readings,
-    tables,
-)
+from retdm.report.comparison_tables import tables
+from retdm.report.comparison_text import Summary, failures, headline, readings, versions
+from retdm.report.table import Cell, Table
 
 
 def comparison_markdown(summary: Summary) -> str:
@@ -21,8 +15,7 @@ def comparison_markdown(summary: Summary) -> str:
     if readings(summary):
         lines = [f"**{_escape(name)}**: {_escape(text)}" for name, text in readings(summary)]
         blocks += ["## Readings", _list(lines, escape=False)]
-    versions = ", ".join(f"{name} {'/'.join(v)}" for name, v in summary["versions"].items())
-    return "\n\n".join([*blocks, f"Versions: {_escape(versions)}"]) + "\n"
+    return "\n\n".join([*blocks, _escape(versions(summary))]) + "\n"
 
 
 def _table(table: Table) -> list[str]:
@@ -44,7 +37,8 @@ def _row(cells: list[str]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return f"**{_escape(cell.text)}**" if cell.bold else _escape(cell.text)
+    text = f"**{_escape(cell.text)}**" if cell.bold else _escape(cell.text)
+    return f"{text} ({_escape(cell.detail)})" if cell.detail else text
 
 
 def _list(lines: list[str], *, escape: bool = True) -> str:

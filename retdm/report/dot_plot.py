@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
-_LABEL, _PLOT, _RIGHT, _TOP, _ROW, _BOTTOM = 190, 330, 24, 8, 24, 30
+_PLOT, _RIGHT, _TOP, _ROW, _BOTTOM = 290, 24, 8, 24, 30
+_GAP, _LETTER, _LONGEST = 12, 6.6, 22
 _RADIUS = 4.0
 
 
@@ -22,7 +23,9 @@ class Dots:
 def dot_plot(metric: str, lines: Sequence[Dots], *, baseline: str = "") -> str:
     """The SVG; a bar marks each mean, a diamond a published value, a dashed line the baseline.
 
-    Colours come from the page's style, so that it can be light or dark.
+    Colours come from the page's style, so that it can be light or dark. It is as wide as its
+    names need, so that they stay readable where there is little room. Its description says the
+    same in words.
     """
     dots = [v for line in lines for v in line.values.values()]
     reach = max(dots) - min(dots)
@@ -38,13 +41,19 @@ def dot_plot(metric: str, lines: Sequence[Dots], *, baseline: str = "") -> str:
     low, high, ticks = axis(min(known), max(known))
     height = _TOP + _ROW * len(lines) + _BOTTOM
 
+    names = [_shown(line.name) for line in lines]
+    left = 2 * _GAP + _LETTER * max(map(len, names))
+
     def x(value: float) -> float:
-        return _LABEL + _PLOT * (value - low) / (high - low)
+        return left + _PLOT * (value - low) / (high - low)
 
     bottom = _TOP + _ROW * len(lines)
+    of = escape(", ".join(line.name for line in lines))
     parts = [
-        f'<svg viewBox="0 0 {_LABEL + _PLOT + _RIGHT} {height}" role="img" '
-        f'aria-label="{escape(metric)} of each method and seed">'
+        f'<svg viewBox="0 0 {left + _PLOT + _RIGHT:.0f} {height}" role="img" '
+        f'aria-label="{escape(metric)} of each seed of {of}" '
+        f'aria-describedby="plot-{escape(metric)}">'
+        f'<desc id="plot-{escape(metric)}">{escape(_described(lines, baseline))}</desc>'
     ]
     for tick, text in ticks:
         parts.append(
@@ -54,7 +63,11 @@ def dot_plot(metric: str, lines: Sequence[Dots], *, baseline: str = "") -> str:
         )
     for number, line in enumerate(lines):
         y = _TOP + _ROW * (number + 0.5)
-        parts += _line(line, x, y)
+        parts.append(
+            f'<text class="name" x="{left - _GAP:.1f}" y="{y + 4:.1f}" text-anchor="end">'
+            f"{escape(names[number])}</text>"
+        )
+        parts += _marks(line, x, y)
         if line.name == baseline and line.values:
             at = x(math.fsum(line.values.values()) / len(line.values))
             parts.append(
@@ -63,12 +76,29 @@ def dot_plot(metric: str, lines: Sequence[Dots], *, baseline: str = "") -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _line(line: Dots, x: Callable[[float], float], y: float) -> list[str]:
-    name = line.name if len(line.name) <= 26 else line.name[:25] + "…"
-    parts = [
-        f'<text class="name" x="{_LABEL - 12}" y="{y + 4:.1f}" text-anchor="end">'
-        f"{escape(name)}</text>"
-    ]
+def _shown(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+def _described(lines: Sequence[Dots], baseline: str) -> str:
+    return "; ".join(_in_words(line, line.name == baseline) for line in lines) + "."
+
+
+def _in_words(line: Dots, is_baseline: bool) -> str:
+    values = list(line.values.values())
+    said = [f"{line.name}{' (baseline)' if is_baseline else ''}:"]
+    if values:
+        said.append(f"mean {math.fsum(values) / len(values):.4f}")
+        said.append(f"of {len(values)} from {min(values):.4f} to {max(values):.4f}")
+    else:
+        said.append("no run")
+    if line.published is not None:
+        said.append(f"(published {line.published:g})")
+    return " ".join(said)
+
+
+def _marks(line: Dots, x: Callable[[float], float], y: float) -> list[str]:
+    parts = []
     for seed, value in line.values.items():
         parts.append(
             f'<circle class="dot" cx="{x(value):.1f}" cy="{y:.1f}" r="{_RADIUS}">'

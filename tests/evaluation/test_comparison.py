@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from retdm.evaluation import summarize
 
@@ -94,17 +95,59 @@ def test_the_paper_stands_beside_where_it_can_be_compared(method, data, row, why
     assert bool(paper["values"]) == (not why_not)
 
 
-def test_what_all_seeds_have_alike_is_one_result_and_proves_nothing():
-    found = summary({"bce": [0.1, 0.11, 0.12], "mlspl": [0.5, 0.5, 0.5]}, baseline="bce")
-    assert found["columns"]["mlspl"]["deterministic"]
-    assert not found["columns"]["bce"]["deterministic"]
-    figures = found["columns"]["mlspl"]["metrics"]["mAP"]
-    assert figures["difference"] == pytest.approx(0.39)
-    assert math.isnan(figures["p"])
+def test_what_all_seeds_have_alike_is_one_result_that_the_others_are_tested_against():
+    columns = {"bce": [0.1, 0.11, 0.12], "mlspl": [0.5, 0.5, 0.5]}
+    for baseline, other, sign in (("bce", "mlspl", 1), ("mlspl", "bce", -1)):
+        found = summary(columns, baseline=baseline)
+        assert found["columns"]["mlspl"]["deterministic"]
+        assert not found["columns"]["bce"]["deterministic"]
+        figures = found["columns"][other]["metrics"]["mAP"]
+        assert figures["difference"] == pytest.approx(sign * 0.39)
+        assert figures["p"] == pytest.approx(stats.ttest_1samp(columns["bce"], 0.5).pvalue)
     assert found["best"]["mAP"]["column"] == "mlspl"
-    assert not found["best"]["mAP"]["supported"]
+    assert found["best"]["mAP"]["supported"]
     one = summary({"bce": [0.1]}, baseline="bce")
     assert not one["columns"]["bce"]["deterministic"]
+
+
+def test_two_results_that_no_seed_changes_prove_nothing():
+    found = summary({"lmmo-knn": [0.4, 0.4], "mlspl": [0.5, 0.5]}, baseline="lmmo-knn")
+    figures = found["columns"]["mlspl"]["metrics"]["mAP"]
+    assert figures["difference"] == pytest.approx(0.1)
+    assert math.isnan(figures["p"])
+    assert math.isnan(figures["p_holm"])
+    assert found["best"]["mAP"]["column"] == "mlspl"
+    assert not found["best"]["mAP"]["supported"]
+
+
+def test_p_values_are_corrected_over_the_columns_tested_in_a_metric():
+    columns = {"bce": [0.1, 0.5, 0.9], "a": [0.21, 0.6, 1.0], "b": [0.3, 0.5, 0.8]}
+    columns["same"] = columns["bce"]  # differences that are all 0 are no test
+    found = summary(columns, baseline="bce")["columns"]
+    figures = {name: found[name]["metrics"]["mAP"] for name in ("a", "b", "same")}
+    p = {name: own["p"] for name, own in figures.items()}
+    assert p["a"] < 0.05 < p["b"]
+    assert figures["a"]["p_holm"] == pytest.approx(2 * p["a"])
+    assert figures["b"]["p_holm"] == pytest.approx(max(p["b"], 2 * p["a"]))
+    assert math.isnan(figures["same"]["p_holm"])
+
+
+def test_a_column_equal_to_the_baseline_is_not_taken_for_it():
+    """Columns of one cell share their result, the same object."""
+    results = {name: seeds("mAP", [0.1, 0.2]) for name in ("bce", "asl")}
+    results["twin"] = results["bce"]
+    names = {name: "bce" for name in results}
+    found = summarize(names, results, baseline="bce")["columns"]
+    assert found["twin"]["metrics"]["mAP"]["difference"] == 0
+    assert "difference" not in found["bce"]["metrics"]["mAP"]
+
+
+def test_published_rows_without_a_column_are_told_too():
+    results = {"x": seeds("mAP", [0.5]), "y": {}}
+    rows = summarize({"x": "retdm", "y": "center"}, results)["other_rows"]
+    said = [line.partition(":")[0] for line in rows]
+    assert said == ["CL", "BCE", "LMMO-kNN, MLSPL", "C2AE"]
+    assert summarize({"x": "retdm"}, {"x": seeds("mAP", [0.5], data="mine")})["other_rows"] == []
 
 
 def test_runs_under_other_readings_or_workers_are_told():
@@ -125,6 +168,31 @@ def test_nothing_yet_is_a_summary_too():
     assert found["best"] == {}
 
 
-def test_mixed_versions_are_told():
-    results = {"x": seeds("mAP", [0.5]) | {1: result(mAP=0.5, versions={"torch": "3"})}}
-    assert summarize({"x": "bce"}, results)["versions"]["torch"] == ["2", "3"]
+def test_mixed_versions_are_told_for_each_column():
+    results = {
+        "x": seeds("mAP", [0.5]) | {1: result(mAP=0.5, versions={"torch": "3", "timm": "1"})},
+        "y": seeds("mAP", [0.5]),
+        "z": {},
+    }
+    found = summarize({"x": "bce", "y": "asl", "z": "warp"}, results)
+    assert found["versions"] == {"torch": ["2", "3"], "timm": ["1"]}
+    assert {name: own["versions"] for name, own in found["columns"].items()} == {
+        "x": {"torch": ["2", "3"], "timm": ["1", "not recorded"]},
+        "y": {"torch": ["2"], "timm": ["not recorded"]},
+        "z": {},
+    }
+
+
+def test_equal_versions_are_not_worth_a_word():
+    results = {"x": seeds("mAP", [0.5, 0.6]), "y": seeds("mAP", [0.5])}
+    found = summarize({"x": "bce", "y": "asl"}, results)
+    assert [own["versions"] for own in found["columns"].values()] == [{}, {}]
+
+
+def test_results_that_recorded_no_versions_are_summarized():
+    old = result(mAP=0.5)
+    del old["versions"]
+    found = summarize({"x": "bce"}, {"x": {0: old}})
+    assert (found["versions"], found["columns"]["x"]["versions"]) == ({}, {})
+    mixed = summarize({"x": "bce"}, {"x": {0: old, 1: result(mAP=0.5)}})
+    assert mixed["columns"]["x"]["versions"] == {"torch": ["2", "not recorded"]}

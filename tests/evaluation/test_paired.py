@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from retdm.evaluation.paired import mean_and_sd, paired_t_test, two_sided_p
+from retdm.evaluation.paired import mean_and_sd, paired_t_test, t_test, two_sided_p
 
 
 @pytest.mark.parametrize("freedom", range(1, 13))
@@ -46,3 +46,28 @@ def test_equal_differences_prove_nothing():
         found = paired_t_test({s: v + by for s, v in steps.items()}, steps)
         assert found.difference == pytest.approx(by)
         assert math.isnan(found.p)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_against_a_method_without_seeds_equal_to_scipys_one_sample_test(n):
+    sample = dict(enumerate(np.random.default_rng(n).normal(size=n)))
+    constant = {7: 0.3, 8: 0.3}  # other seeds: it has the same value under all
+    expected = stats.ttest_1samp(list(sample.values()), 0.3)
+    found = t_test(sample, constant, second_fixed=True)
+    assert found.p == pytest.approx(expected.pvalue, abs=1e-12)
+    assert found.difference == pytest.approx(np.mean(list(sample.values())) - 0.3)
+    assert found.n == n
+    mirrored = t_test(constant, sample, first_fixed=True)
+    assert (mirrored.difference, mirrored.n) == (-found.difference, n)
+    assert mirrored.p == pytest.approx(found.p)
+
+
+def test_two_methods_without_seeds_have_a_difference_and_no_p():
+    found = t_test({0: 0.7, 1: 0.7}, {0: 0.6, 1: 0.6}, first_fixed=True, second_fixed=True)
+    assert found.difference == pytest.approx(0.1)
+    assert math.isnan(found.p)
+
+
+def test_without_a_constant_the_test_is_paired():
+    first, second = {0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.5, 1: 1.0, 3: 9.0}
+    assert t_test(first, second) == paired_t_test(first, second)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retdm.evaluation import evaluate
-from retdm.evaluation.published import printed_names, published_table
+from retdm.evaluation.published import printed_names, published_table, target_notes
 
 TABLES = {"scene": (5, 1.24), "mirflickr": (24, 3.716), "coco": (80, 2.9)}
 ROWS = [
@@ -38,8 +38,9 @@ def test_all_names_are_those_of_evaluate(data):
     known = set(evaluate(np.full((1, 3), 0.5), [[1, 0, 0]]))
     for row in published_table(data).rows:
         assert set(row.values) <= known
-        assert len(row.printed) == (6 if row.protocol == "top3" else 11)
-        assert bool(row.values) == (row.protocol != "unclear")
+        assert len(row.printed) == (6 if row.protocol in ("top3", "up-to-3") else 11)
+        assert bool(row.values) == bool(row.predicted) == (row.protocol != "unclear")
+        assert bool(row.why_not) == (row.protocol == "unclear")
 
 
 def test_misleading_headings_are_translated():
@@ -51,9 +52,42 @@ def test_misleading_headings_are_translated():
     assert printed_names()["toolbox.ranking_loss"] == "hamming loss"
 
 
-def test_top_3_rows_are_not_compared_with_thresholded_ones():
-    values = published_table("coco").row("CNN-RNN").values
-    assert {name.split(".")[0] for name in values} == {"top3"}
+@pytest.mark.parametrize(
+    "method, family",
+    [("CNN-Softmax", "top3"), ("CNN-WARP", "top3"), ("CNN-RNN", "top3_thresholded")],
+)
+def test_top_3_rows_are_not_compared_with_thresholded_ones(method, family):
+    values = published_table("coco").row(method).values
+    assert {name.split(".")[0] for name in values} == {family}
+
+
+@pytest.mark.parametrize(
+    "method, labels", [("CNN-Softmax", 2.98), ("CNN-WARP", 2.96), ("CNN-RNN", 2.78)]
+)
+def test_a_row_names_three_labels_for_every_image_or_fewer(method, labels):
+    """R * cardinality / P is the number of labels that it predicts for an image."""
+    row = published_table("coco").row(method)
+    implied = row.printed["O-R"] * TABLES["coco"][1] / row.printed["O-P"]
+    assert implied == pytest.approx(labels, abs=0.02)
+    assert row.protocol == ("top3" if implied > 2.9 else "up-to-3")
+
+
+def test_every_row_is_said_to_be_a_target_or_why_it_is_none():
+    assert target_notes(published_table("coco")) == [
+        "CNN-Softmax, CNN-WARP: usable as targets (the three best labels of every image, beside "
+        "our top3.*)",
+        "CNN-RNN: usable as targets (one to three labels an image, as paths of free length, "
+        "beside our top3_thresholded.*; the printed figures imply 2.78 labels an image, those of "
+        "CNN-Softmax 2.98)",
+        "BCE, RETDM (one-way), RETDM: usable as targets (labels over the threshold; C-F1 of the "
+        "mean precision and recall)",
+        "LMMO-kNN, MLSPL: no targets (O-F1 does not follow from O-P and O-R, so no one set of "
+        "predictions gives this row)",
+        "C2AE: no targets (neither loss column is consistently the hamming loss that O-P and O-R "
+        "imply)",
+    ]
+    left = target_notes(published_table("scene"), but=["CL", "LMMO-kNN", "C2AE"])
+    assert [line.partition(":")[0] for line in left] == ["BCE, RETDM", "MLSPL"]
 
 
 def test_the_centre_loss_rows_print_the_mean_f1():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from retdm.evaluation import evaluate, metric_table
+from retdm.evaluation import evaluate, metric_table, published_table
 
 SCORES = np.array([[0.9, 0.1, 0.2], [0.6, 0.7, 0.1], [0.3, 0.2, 0.1]])
 TARGETS = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]], dtype=bool)
@@ -78,6 +78,22 @@ def test_the_methods_own_row_of_the_paper_is_added():
     plain = metric_table({"test": METRICS}, dataset="coco2014")
     for method in ("mlspl", "asl", "retdm"):  # not comparable; not in the paper; there anyway
         assert metric_table({"test": METRICS}, dataset="coco2014", method=method) == plain
+
+
+@pytest.mark.parametrize("dataset", ["scene", "mirflickr25k", "coco2014"])
+def test_every_published_row_is_a_target_or_said_to_be_none(dataset):
+    notes = metric_table({"test": METRICS}, dataset=dataset).split("\n\n")[-1].splitlines()
+    assert "LMMO-kNN, MLSPL: no targets (O-F1 does not follow" in "\n".join(notes)
+    assert "C2AE: no targets (neither loss column" in "\n".join(notes)
+    said = [line.partition(": ")[0].split(", ") for line in notes if "targets (" in line]
+    rows = [row.method for row in published_table(dataset).rows]
+    assert sorted(method for line in said for method in line) == sorted(rows)
+
+
+def test_paths_of_free_length_stand_beside_at_most_three_labels():
+    table = metric_table({"test": METRICS}, dataset="coco2014")
+    assert line(table, "top3_thresholded.OF1")[-1] == "0.6780"
+    assert "0.6780" not in line(table, "top3.OF1")
 
 
 def test_an_unknown_data_set_shows_no_published_values():

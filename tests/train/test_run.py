@@ -195,3 +195,15 @@ def test_evaluating_the_run_gives_the_numbers_of_its_result(finished, tmp_path):
         json.loads((tmp_path / "m.json").read_text())["metrics"]
         == json.loads((root / "result.json").read_text())["metrics"]["test"]
     )
+
+
+def test_evaluating_a_run_shows_its_own_methods_published_row(small, tmp_path, capsys):
+    from retdm.evaluate import main
+
+    _train(small("method=center", "stages.2.epochs=0", "stages.3.epochs=0"), tmp_path / "run")
+    arguments = ["--dataset", "scene", "--json", str(tmp_path / "m.json")]
+    assert main([str(tmp_path / "run"), *arguments]) == 0
+    table = capsys.readouterr().out
+    assert "CL (paper)" in table
+    assert "C2AE: no targets (neither loss column" in table
+    assert json.loads((tmp_path / "m.json").read_text())["method"] == "center"

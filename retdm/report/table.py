@@ -1,0 +1,22 @@
+"""A table as plain cells, before it becomes Markdown or HTML."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Text, whether it stands out, and what stands behind it in brackets."""
+
+    text: str
+    bold: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A heading, rows of cells under column heads, and notes; the first cell names its row."""
+
+    title: str
+    head: list[str]
+    rows: list[list[Cell]]
+    notes: list[str] = field(default_factory=list)
