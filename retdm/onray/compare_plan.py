@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from retdm.config import Config, load_config
 from retdm.errors import ConfigError
-from retdm.onray.compare_essence import essence, identity
+from retdm.onray.compare_essence import Essence, essence, identity
 from retdm.train.stages import Stage
 
 SHARED = "stage1"
@@ -120,14 +120,14 @@ def plan_cells(
             if first is not None and run.rest:
                 shared = essence(_only(given, first), labels)
                 if shared.first == first and not shared.rest:
-                    before = _name(SHARED, shared.config, data_digest)
+                    before = _name(SHARED, shared, data_digest)
                     stage = Cell(
                         before, (), shared.config, "", first.epochs, shared.unused, shared.reading
                     )
                     cells.setdefault(before, stage)
             if first is not None and not before:
                 epochs += first.epochs
-            name = _name(run.config.method, run.config, data_digest)
+            name = _name(run.config.method, run, data_digest)
             together = (*cells[name].columns, column.name) if name in cells else (column.name,)
             cells[name] = Cell(name, together, run.config, before, epochs, run.unused, run.reading)
     return list(cells.values())
@@ -142,5 +142,5 @@ def _only(config: Config, first: Stage) -> Config:
     return config.model_copy(update={"method": "bce", "stages": stages})
 
 
-def _name(what: str, config: Config, data_digest: str) -> str:
-    return f"{what}-s{config.seed}-{identity(config, data_digest)[:8]}"
+def _name(what: str, run: Essence, data_digest: str) -> str:
+    return f"{what}-s{run.config.seed}-{identity(run, data_digest)[:8]}"
