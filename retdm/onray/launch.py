@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import ray
@@ -20,7 +21,7 @@ from retdm.onray.failures import Watch, explain, speak
 from retdm.onray.session import RaySession
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
-from retdm.train.checkpoint import check_labels, check_settings
+from retdm.train.checkpoint import check_labels, check_reading, check_settings
 from retdm.train.history import reached
 from retdm.train.loop import train
 from retdm.train.result import RESULT, conclude
@@ -49,8 +50,11 @@ def run_on_ray(
     manifest = load_manifest(open_store(config.data.url))
     manifest.splits_of(config.data)
     # Names the wrong method, backbone, stage or image size before a worker starts.
-    plan_stages(config, build_method(config, len(manifest.labels), load_weights=False))
-    finished = prepare(store, config, manifest.label_space, manifest.digest, resume)
+    method = build_method(config, len(manifest.labels), load_weights=False)
+    plan_stages(config, method)
+    finished = prepare(
+        store, config, manifest.label_space, manifest.digest, method.reading, resume
+    )
     if finished:
         log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)
         return result_of(store)
@@ -117,8 +121,23 @@ def _check_room(config: Config, workers: Workers) -> None:
         )
 
 
-def prepare(store: Store, config: Config, labels: LabelSpace, digest: str, resume: Resume) -> bool:
-    """Check an earlier run of this name against `resume` and the settings, and record this one.
+def prepare(
+    store: Store,
+    config: Config,
+    labels: LabelSpace,
+    digest: str,
+    reading: Mapping[str, str],
+    resume: Resume,
+) -> bool:
+    """Check an earlier run of this name against `resume` and what is to be, and record this one.
+
+    Args:
+        store: The run's folder.
+        config: Its settings.
+        labels: Of the data.
+        digest: Of the data.
+        reading: Readings that its method takes.
+        resume: What to do about an earlier run.
 
     Returns:
         True if the run is already finished.
@@ -154,9 +173,21 @@ def prepare(store: Store, config: Config, labels: LabelSpace, digest: str, resum
         check_settings(record["config"], settings, stage=stage, epoch=epoch, run=store.url)
         if store.size(RESULT) is not None and _epochs(record["config"]) == _epochs(settings):
             return True
-    record = {"config": settings, "labels": list(labels.names), "data_digest": digest}
+        check_reading(reading_of(record, reading), reading, run=store.url, state="begun")
+    record = {
+        "config": settings,
+        "labels": list(labels.names),
+        "data_digest": digest,
+        "reading": dict(reading),
+    }
     store.write(RUN, json.dumps(record, indent=1).encode() + b"\n")
     return False
+
+
+def reading_of(record: Mapping[str, Any], otherwise: Mapping[str, str]) -> Mapping[str, str]:
+    """What a `run.json` says of the readings; earlier versions of retdm did not write them."""
+    reading: Mapping[str, str] = record.get("reading", otherwise)
+    return reading
 
 
 def _epochs(settings: dict[str, Any]) -> dict[str, int]:

@@ -140,6 +140,32 @@ def check_settings(
         )
 
 
+def check_reading(
+    before: Mapping[str, str], now: Mapping[str, str], *, run: str, state: str
+) -> None:
+    """Refuse to go on with, or to reuse, what a method did under other readings.
+
+    Args:
+        before: Readings of the run so far, by what each is about.
+        now: Those that its method takes today.
+        run: Names the run in the error.
+        state: How far the run is: "begun" or "finished".
+
+    Raises:
+        CheckpointError: Names each reading that differs, with both texts.
+    """
+    differing = [
+        f"{name}: {before.get(name, 'not stated')!r} -> {now.get(name, 'not stated')!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{run}: {state} when the method took other readings ({'; '.join(differing)}); "
+            "use another --run-name, or remove this folder to train it anew"
+        )
+
+
 def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide a run's results, by dotted key; see `check_settings`."""
     return {key: value for key, value in _flatten(settings).items() if key not in _FREE}

@@ -1,5 +1,6 @@
 """The command line of jobs/train.py: what it refuses before any worker starts."""
 
+import json
 import os
 import subprocess
 import sys
@@ -85,9 +86,14 @@ def test_other_workers_are_refused(text):
 SPACE = LabelSpace(("a", "b"))
 
 
-def _prepare(folder, resume="auto", *, overrides=(), labels=SPACE, digest="d" * 64):
+READING = {"score": "inv"}
+
+
+def _prepare(
+    folder, resume="auto", *, overrides=(), labels=SPACE, digest="d" * 64, reading=READING
+):
     config = load_config(ROOT / "jobs/recipes/demo.toml", overrides)
-    return prepare(open_store(str(folder)), config, labels, digest, resume)
+    return prepare(open_store(str(folder)), config, labels, digest, reading, resume)
 
 
 def _begin(folder):
@@ -118,12 +124,33 @@ def test_a_fresh_run_is_recorded(tmp_path):
             {"labels": LabelSpace(("a", "c"))},
             r"has 2 \(missing: b; extra: c",
         ),
+        (
+            {"reading": {"score": "inv", "ties": "random"}},
+            r"begun when the method took other readings \(ties: 'not stated' -> 'random'\); use "
+            "another --run-name, or remove this folder to train it anew",
+        ),
     ],
 )
 def test_another_run_of_the_same_name_is_refused(tmp_path, keywords, message):
     _begin(tmp_path)
     with pytest.raises(CheckpointError, match=message):
         _prepare(tmp_path, **keywords)
+
+
+def test_a_run_of_a_version_that_kept_no_readings_goes_on(tmp_path):
+    _begin(tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record.pop("reading") == READING
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert _prepare(tmp_path, reading={"score": "other"}) is False
+
+
+def test_a_finished_run_keeps_the_readings_that_its_result_states(tmp_path):
+    _begin(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    assert _prepare(tmp_path, reading={"score": "other"}) is True
+    with pytest.raises(CheckpointError, match="score: 'inv' -> 'other'"):
+        _prepare(tmp_path, reading={"score": "other"}, overrides=["stages.3.epochs=9"])
 
 
 def test_must_resume_needs_something_to_resume(tmp_path):
