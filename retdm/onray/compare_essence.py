@@ -56,14 +56,15 @@ def essence(config: Config, labels: int) -> Essence:
     """
     traits = _traits(config, labels)
     table, defaults = config.model_dump(), Config().model_dump()
-    unused = [
+    unused: list[tuple[str, ...]] = [
         (name, key)
         for name, keys in table.items()
         if isinstance(keys, dict) and name not in _COMMON
         for key in keys
         if not traits.looks_at & {name, f"{name}.{key}"}
     ]
-    unused += _STEPS if traits.fitted else ()
+    if traits.fitted:
+        unused += _STEPS
     for path in unused:
         if path != _BATCH:
             put(table, path, taken(defaults, path))

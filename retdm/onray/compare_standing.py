@@ -9,7 +9,7 @@ from retdm.config import Config, parse
 from retdm.errors import CheckpointError
 from retdm.onray.compare_essence import put, taken
 from retdm.onray.compare_plan import Cell
-from retdm.onray.launch import RUN, reading_of
+from retdm.onray.run_record import RUN, reading_of
 from retdm.storage import join_url, open_store
 from retdm.train.checkpoint import check_reading, deciding
 from retdm.train.history import checkpoint_name, reached

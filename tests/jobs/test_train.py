@@ -11,7 +11,7 @@ import pytest
 from retdm.config import load_config
 from retdm.errors import CheckpointError, ConfigError
 from retdm.labels import LabelSpace
-from retdm.onray.launch import prepare
+from retdm.onray.run_record import prepare
 from retdm.onray.workers import Workers
 from retdm.storage import open_store
 from retdm.train.history import publish
@@ -93,7 +93,13 @@ def _prepare(
     folder, resume="auto", *, overrides=(), labels=SPACE, digest="d" * 64, reading=READING
 ):
     config = load_config(ROOT / "jobs/recipes/demo.toml", overrides)
-    return prepare(open_store(str(folder)), config, labels, digest, reading, resume)
+    record = {
+        "config": config.model_dump(mode="json"),
+        "labels": list(labels.names),
+        "data_digest": digest,
+        "reading": reading,
+    }
+    return prepare(open_store(str(folder)), record, resume)
 
 
 def _begin(folder):
