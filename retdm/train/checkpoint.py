@@ -126,7 +126,7 @@ def check_settings(
     Raises:
         CheckpointError: Names each setting that differs, with both values.
     """
-    old, new = _flatten(before), _flatten(now)
+    old, new = flatten(before), flatten(now)
     allowed = {*_FREE, *_open_epochs(now, stage, epoch)}
     differing = [
         f"{key}: {old.get(key)} -> {new.get(key)}"
@@ -168,7 +168,7 @@ def check_reading(
 
 def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide a run's results, by dotted key; see `check_settings`."""
-    return {key: value for key, value in _flatten(settings).items() if key not in _FREE}
+    return {key: value for key, value in flatten(settings).items() if key not in _FREE}
 
 
 def _open_epochs(now: Mapping[str, Any], stage: str, epoch: int) -> set[str]:
@@ -201,11 +201,12 @@ _FREE = (
 )
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat

@@ -40,10 +40,14 @@ def _train(*arguments, cwd):
             [str(RECIPES[0]), "--set", "data.url=nowhere"],
             "no manifest.json, so there is no finished shard set here",
         ),
+        (
+            [str(RECIPES[0]), "--dry-run", "--storage", __file__],
+            f"error: --storage {__file__}: {__file__} is a file, not a folder; give another",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, message):
-    done = _train(*arguments, "--storage", str(tmp_path / "runs"), cwd=tmp_path)
+    done = _train("--storage", str(tmp_path / "runs"), *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -77,7 +81,7 @@ def test_workers_are_a_number_or_a_range(text, expected):
     assert Workers.parse(text).for_ray == expected
 
 
-@pytest.mark.parametrize("text", ["0", "x", "4:1", ":2", "1:", "-1"])
+@pytest.mark.parametrize("text", ["0", "x", "4:1", ":2", "1:", "-1", "²", "1:²"])
 def test_other_workers_are_refused(text):
     with pytest.raises(ConfigError, match="--workers"):
         Workers.parse(text)

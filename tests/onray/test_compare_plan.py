@@ -7,7 +7,7 @@ import pytest
 from retdm.config import Config, apply_overrides, parse
 from retdm.errors import ConfigError
 from retdm.methods import METHODS, build_method
-from retdm.onray.compare_plan import Column, plan_cells, plan_columns
+from retdm.onray.compare_plan import Column, plan_cells, plan_columns, without_effect
 from tests.methods.test_looks_at import OTHER, Bits
 
 SCENE = Path(__file__).resolve().parents[2] / "jobs/recipes/scene.toml"
@@ -197,6 +197,25 @@ def test_columns_with_the_same_settings_are_one_cell(recipe):
     assert [cell.columns for cell in found] == [(), ("retdm", "again")]
 
 
+def test_a_column_that_shows_the_runs_of_another_says_which_settings_have_no_effect(recipe):
+    variants = [
+        "again:method=retdm,loss.k=10",
+        "narrow:method=retdm,loss.margin=0.3,asl.clip=0.2,stages.1.lr=0.1",
+        "moved:method=bce,loss.tau=0.3,data.cache_bytes=7",
+    ]
+    columns = plan_columns(recipe, ["bce", "retdm"], variants, ["stages.1.lr=0.1"])
+    found = plan_cells(columns, [0, 1], labels=5, data_digest="d" * 64)
+    assert without_effect(columns, found) == [
+        "column moved shows the runs of bce: data.cache_bytes, loss.tau without effect on method "
+        "bce",
+        "column again shows the runs of retdm: has the same settings",
+        "column narrow shows the runs of retdm: asl.clip, loss.margin without effect on method "
+        "retdm",
+    ]
+    found = plan_cells(columns[:2], [0], labels=5, data_digest="d" * 64)
+    assert without_effect(columns[:2], found) == []
+
+
 def test_a_variant_may_hold_lists(recipe):
     (column,) = plan_columns(
         recipe, [], ['head:method=bce,stages.1.train=["classifier", "image"],loss.k=3'], []
@@ -213,6 +232,8 @@ def test_a_variant_may_hold_lists(recipe):
         (["bce"], ["bce:loss.k=3"], [], "bce: named more than once"),
         (["bce"], ["raw"], [], "write it as NAME:key=value"),
         (["bce"], ["a b:loss.k=3"], [], "write it as NAME:key=value"),
+        (["bce"], ["x:=1"], [], "--variant x '=1' has no setting before '='"),
+        (["bce"], ["x:data.url.y=1"], [], "--variant x data.url.y: url is a value, not a table"),
         (["bce"], ["x:seed=3"], [], "--variant x seed=3: give --seeds instead"),
         (["bce"], [], ["seed=3"], "--set seed=3: give --seeds instead"),
         (["bce"], [], ["method=bce"], "--set method=bce: give --methods instead"),
