@@ -5,14 +5,15 @@ are reused, begun ones resumed, and methods that begin with the same BCE stage s
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retdm.console import run
-from retdm.errors import ConfigError
+from retdm.console import counted, run
+from retdm.errors import CheckpointError, ConfigError, RetdmError
 from retdm.evaluation import EndedRun, compare_content, strict_json
-from retdm.onray.options import job_parser
+from retdm.onray.options import check_storage, job_parser
 from retdm.onray.workers import Workers
 from retdm.report import comparison_html, comparison_markdown
 from retdm.storage import join_url, open_store
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from retdm.onray.compare_plan import Cell, Column
     from retdm.onray.compare_run import Outcome
 
+log = logging.getLogger(__name__)
 EXAMPLES = """examples:
   python jobs/compare.py jobs/recipes/scene.toml --set data.url=s3://photos/scene \\
       --methods bce,asl,retdm-one-way,retdm --seeds 0,1,2,3,4 --run-name scene
@@ -61,14 +63,14 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Plan the cells, run them, and write the comparison after each."""
     args = parser().parse_args()
+    check_storage(args.storage)
     seeds, workers = _seeds(args.seeds), Workers.parse(args.workers)
     if args.concurrency is not None and args.concurrency < 1:
         raise ConfigError(f"--concurrency {args.concurrency}: give 1 or more")
     from retdm.data.manifest import load_manifest
-    from retdm.onray.compare_plan import plan_cells, plan_columns
+    from retdm.onray.compare_plan import plan_cells, plan_columns, without_effect
 
-    methods = [name for name in args.methods.split(",") if name]
-    columns = plan_columns(args.recipe, methods, args.variant, args.set)
+    columns = plan_columns(args.recipe, _methods(args.methods), args.variant, args.set)
     names = [column.name for column in columns]
     baseline = _baseline(args.baseline, names)
     urls = {column.config.data.url for column in columns}
@@ -79,6 +81,8 @@ def main() -> int:
         )
     manifest = load_manifest(open_store(columns[0].config.data.url))
     cells = plan_cells(columns, seeds, labels=len(manifest.labels), data_digest=manifest.digest)
+    for line in without_effect(columns, cells):
+        log.warning("warning: %s", line)
     home = join_url(args.storage, args.run_name or f"{Path(args.recipe).stem}-compare")
     folder = join_url(home, "cells")
     if args.dry_run:
@@ -108,11 +112,19 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _methods(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if text and not all(names):
+        raise ConfigError(f"--methods {text!r}: a name is missing; write it as bce,asl,retdm")
+    return names if text else []
+
+
 def _seeds(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() for part in parts) or len(set(parts)) < len(parts):
+    seeds = [int(part) for part in parts if part.isdecimal()]
+    if len(set(seeds)) < len(parts):
         raise ConfigError(f"--seeds {text!r}: give different whole numbers, for example 0,1,2")
-    return [int(part) for part in parts]
+    return seeds
 
 
 def _baseline(given: str | None, names: list[str]) -> str:
@@ -124,14 +136,27 @@ def _baseline(given: str | None, names: list[str]) -> str:
 
 
 def _list(cells: "list[Cell]", folder: str) -> None:
-    """Show the cells and what storage holds of each."""
+    """Show the cells and what storage holds of each.
+
+    Raises:
+        CheckpointError: After the last one, if some could neither be reused nor go on.
+    """
     from retdm.onray.compare_standing import standing
 
+    wrong = 0
     for number, cell in enumerate(cells, 1):
         after = f", from {cell.shared}" if cell.shared else ""
+        try:
+            found = standing(folder, cell).text
+        except RetdmError as error:
+            found, wrong = f"error: {error}", wrong + 1
         print(
             f"{number} of {len(cells)}  {cell.title} ({cell.name}): {cell.epochs} epochs{after}; "
-            f"{standing(folder, cell).text}"
+            f"{found}"
+        )
+    if wrong:
+        raise CheckpointError(
+            f"{counted(wrong, 'run')} of {len(cells)} would fail; what to do is said in the list"
         )
 
 

@@ -8,7 +8,7 @@ from retdm.config import load_config
 from retdm.console import run
 from retdm.errors import ConfigError
 from retdm.evaluation import metric_table
-from retdm.onray.options import job_parser
+from retdm.onray.options import check_storage, job_parser
 from retdm.onray.workers import Workers
 from retdm.storage import join_url
 
@@ -45,6 +45,7 @@ def main() -> int:
     """Check everything that needs no cluster, then train."""
     args = parser().parse_args()
     config = load_config(args.recipe, args.set)
+    check_storage(args.storage)
     workers = Workers.parse(args.workers)
     if not config.data.url and not args.dry_run:
         raise ConfigError(

@@ -55,6 +55,7 @@ def test_resolved_settings_read_back_equal(tmp_path):
         ("bank=3", r"bank is 3, but it is a table of settings"),
         ("stages.7.epochs=1", r"stages\.7\.train is missing; set it"),
         ("bank.size", r"--set 'bank\.size' has no '='; write it as a\.b=value"),
+        ("=1", r"--set '=1' has no setting before '='; write it as a\.b=value"),
         ("seed.x=1", r"--set seed\.x: seed is a value, not a table of settings"),
     ],
 )

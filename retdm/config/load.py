@@ -29,11 +29,16 @@ def read_toml(path: str | Path) -> Table:
         raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
 
 
-def apply_overrides(table: Table, overrides: Iterable[str]) -> Table:
+def apply_overrides(table: Table, overrides: Iterable[str], *, option: str = "--set") -> Table:
     """Return a copy of `table` with each `a.b=value` laid over it.
 
     A value is read as TOML (`0.5`, `true`, `[1, 2]`); what is not TOML is taken as a string. A
     path part `*` stands for every key at that level, as in `stages.*.epochs=1`.
+
+    Args:
+        table: Settings so far.
+        overrides: In the order in which they are laid over it.
+        option: Where they were given, for errors.
 
     Raises:
         ConfigError: If an override has no `=` or goes through a value that is not a table.
@@ -42,8 +47,9 @@ def apply_overrides(table: Table, overrides: Iterable[str]) -> Table:
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
-            raise ConfigError(f"--set {override!r} has no '='; write it as a.b=value")
-        _assign(out, path.strip().split("."), _toml_value(text.strip()), path)
+            lack = "setting before '='" if equals else "'='"
+            raise ConfigError(f"{option} {override!r} has no {lack}; write it as a.b=value")
+        _assign(out, path.strip().split("."), _toml_value(text.strip()), f"{option} {path}")
     return out
 
 
@@ -54,20 +60,20 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _assign(table: Table, parts: list[str], value: Any, path: str) -> None:
+def _assign(table: Table, parts: list[str], value: Any, given: str) -> None:
     head, *rest = parts
     if not rest:
         table[head] = value
         return
     child = table.setdefault(head, {})
     if not isinstance(child, dict):
-        raise ConfigError(f"--set {path}: {head} is a value, not a table of settings")
+        raise ConfigError(f"{given}: {head} is a value, not a table of settings")
     if rest[0] == "*":
         names = {*child, *(DEFAULT_STAGES if head == "stages" else ())}
         for name in sorted(names):
-            _assign(child, [name, *rest[1:]], value, path)
+            _assign(child, [name, *rest[1:]], value, given)
         return
-    _assign(child, rest, value, path)
+    _assign(child, rest, value, given)
 
 
 def parse(kind: type[Model], table: Mapping[str, Any], *, source: str) -> Model:

@@ -16,6 +16,7 @@ class Asl(Classifier):
     """Probabilities sigmoid(W f + b), trained by `losses.asl`."""
 
     classification: ClassVar[str] = "asl"
+    looks_at = frozenset({"asl", "loss.bce_reduction"})
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
         """See `Classifier`; the `asl` settings and `loss.bce_reduction` are used."""

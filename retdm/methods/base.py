@@ -76,6 +76,11 @@ class Method(nn.Module, ABC):
     uses_bank: ClassVar[bool] = False
     """Whether the metric loss remembers past embeddings, and so looks at `bank.*`."""
 
+    looks_at: frozenset[str] = frozenset()
+    """What of the settings `loss`, `bank` and the methods' own tables decides what it computes:
+    dotted keys, or the name of a table for all of it. A comparison trains it anew where these
+    change, and no others."""
+
     def __init__(self, parts: Mapping[str, nn.Module], reading: Mapping[str, str]) -> None:
         """Register `parts` and remember `reading`."""
         super().__init__()

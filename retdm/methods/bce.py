@@ -16,6 +16,8 @@ from retdm.methods.classifier import EMBEDDING, Classifier
 class Bce(Classifier):
     """Probabilities sigmoid(W f + b), eq. (9), trained by eq. (10)."""
 
+    looks_at = frozenset({"loss.bce_reduction"})
+
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
         """See `Classifier`; `loss.bce_reduction` is used."""
         super().__init__(config, image, labels, reading(config))

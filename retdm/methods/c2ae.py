@@ -60,6 +60,7 @@ class C2ae(Method):
     """Image net and autoencoder, trained jointly."""
 
     classification: ClassVar[str] = "c2ae"
+    looks_at = frozenset({"c2ae"})
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
         """Put a fresh autoencoder on `image`; the `c2ae` settings are used."""

@@ -85,6 +85,7 @@ class MultiHotCenter(Method):
         "classification": frozenset({"image", "classifier"}),
         "metric": frozenset({"image"}),
     }
+    looks_at = frozenset({"center.reading", "center.weight", "center.alpha", "loss.bce_reduction"})
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
         """Put a fresh classifier and centres for `labels` labels on `image`."""
@@ -161,6 +162,7 @@ class PerLabelCenter(Method):
     """
 
     classification: ClassVar[str] = "center"
+    looks_at = frozenset({"center", "loss.bce_reduction"})
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
         """Put fresh heads for `labels` labels on `image`."""

@@ -29,6 +29,7 @@ class CnnRnn(Method):
     """Image net and recurrent label net, trained jointly."""
 
     classification: ClassVar[str] = "cnn-rnn"
+    looks_at = frozenset({"cnn_rnn"})
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
         """Put a fresh label net on `image`; the `cnn_rnn` settings are used."""

@@ -47,6 +47,8 @@ class NearestLabels(LinearClassifier):
 class LmmoKnn(FittedMethod):
     """Regression to the label space, a large-margin metric there, and k nearest neighbours."""
 
+    looks_at = frozenset({"lmmo"})
+
     def __init__(self, config: Config, image: FeatureNet, labels: int) -> None:
         """Use the settings `lmmo.*`."""
         self.settings = config.lmmo

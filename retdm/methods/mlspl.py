@@ -22,6 +22,8 @@ from retdm.models import FeatureNet
 class Mlspl(FittedMethod):
     """A logistic regression for each label, whose pairs join from easy to hard."""
 
+    looks_at = frozenset({"mlspl"})
+
     def __init__(self, config: Config, image: FeatureNet, labels: int) -> None:
         """Use the settings `mlspl.*`."""
         self.settings = config.mlspl

@@ -43,7 +43,7 @@ from retdm.methods.base import (
 from retdm.methods.candidates import Candidates, gather_candidates
 from retdm.methods.effective_rank import effective_rank
 from retdm.methods.retdm_neighbours import near_by_embedding, near_by_labels, set_numbers
-from retdm.methods.retdm_reading import reading
+from retdm.methods.retdm_reading import looks_at, reading
 from retdm.models import LabelEmbeddingNet, classifier_head, reconstruction_head
 
 _DIAGNOSED = 1024
@@ -99,6 +99,7 @@ class Retdm(Method):
         super().__init__(parts, bce.reading(config) | reading(config.loss, ways=ways))
         self.settings = config.loss
         self.ways = ways
+        self.looks_at = looks_at(config.loss, ways=ways)
 
     def forward(self, batch: Batch, context: StepContext) -> StepOutput:
         """See `Method.forward`; the rows for the bank come with the metric loss."""

@@ -1,4 +1,4 @@
-"""Names of the readings that RETDM takes where the paper leaves a choice."""
+"""Names of the readings that RETDM takes where the paper leaves a choice, and their settings."""
 
 from typing import Literal
 
@@ -42,3 +42,16 @@ def reading(settings: LossSettings, *, ways: Literal[1, 2, 4]) -> dict[str, str]
         "label net": "FC, ReLU, FC on 0/1 labels",
         "reconstruction": "linear output, squared error, mean over labels",
     }
+
+
+def looks_at(settings: LossSettings, *, ways: Literal[1, 2, 4]) -> frozenset[str]:
+    """See `Method.looks_at`: what score, penalty and ways leave out does not count."""
+    hinges = settings.penalty not in ("nll", "nll_weighted")
+    without = {
+        "tau": not settings.score.endswith("_tau"),
+        "margin": settings.penalty != "nll_plus_hinge_margin",
+        "penalty_reduction": not hinges,
+        "gamma": ways == 1,
+    }
+    used = {key for key in LossSettings.model_fields if not without.get(key)}
+    return frozenset({"bank", *(f"loss.{key}" for key in used)})

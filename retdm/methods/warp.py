@@ -25,6 +25,7 @@ class Warp(Classifier):
     """Scores sigmoid(W f + b), trained by `losses.warp`."""
 
     classification: ClassVar[str] = "warp"
+    looks_at = frozenset({"warp"})
 
     def __init__(self, config: Config, image: nn.Module, labels: int) -> None:
         """See `Classifier`; the `warp` settings are used."""

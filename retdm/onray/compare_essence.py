@@ -15,17 +15,20 @@ from retdm.train.checkpoint import deciding
 from retdm.train.stages import Stage, plan_stages
 
 _CLASSIFIES = frozenset({"classification"})
-_OWNERS = {
-    "asl": "asl",
-    "center": "center",
-    "c2ae": "c2ae",
-    "warp": "warp",
-    "cnn_rnn": "cnn-rnn",
-    "lmmo": "lmmo-knn",
-    "mlspl": "mlspl",
-}
-# What a method that is fitted does without.
-_STEPS = [("optimizer",), ("loss", "bce_reduction"), ("model", "embedding"), ("model", "dropout")]
+_COMMON = frozenset({"data", "model", "optimizer", "stages", "checkpoint", "run"})
+"""Tables that all methods are trained by; what counts of the others, a method says itself."""
+_BATCH = ("data", "batch_size")
+_STEPS = (
+    ("optimizer",),
+    ("model", "embedding"),
+    ("model", "dropout"),
+    _BATCH,
+    ("data", "shuffle_window"),
+    ("run", "precision"),
+    ("run", "gradients"),
+    ("run", "bucket_mib"),
+)
+"""What a method that is fitted does without."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Essence:
     """A run by what decides it."""
 
     config: Config
-    """The settings, with those that the method ignores at their defaults."""
+    """The settings, with those that the method ignores at their defaults; but for the size of a
+    batch, which has to fit into memory in any case."""
     first: Stage | None
     """The first stage, if other methods can have it in common."""
     rest: tuple[Stage, ...]
@@ -53,14 +57,17 @@ def essence(config: Config, labels: int) -> Essence:
     traits = _traits(config, labels)
     table, defaults = config.model_dump(), Config().model_dump()
     unused: list[tuple[str, ...]] = [
-        (name,) for name, owner in _OWNERS.items() if config.method != owner
+        (name, key)
+        for name, keys in table.items()
+        if isinstance(keys, dict) and name not in _COMMON
+        for key in keys
+        if not traits.looks_at & {name, f"{name}.{key}"}
     ]
-    if not traits.uses_bank:
-        unused += [("bank",), *(("loss", key) for key in table["loss"] if key != "bce_reduction")]
     if traits.fitted:
         unused += _STEPS
     for path in unused:
-        put(table, path, taken(defaults, path))
+        if path != _BATCH:
+            put(table, path, taken(defaults, path))
     trained = {stage.name for stage in traits.stages}
     for name in table["stages"].keys() - trained:
         unused.append(("stages", name))
@@ -96,7 +103,7 @@ class _Traits:
 
     stages: tuple[Stage, ...]
     classification: str
-    uses_bank: bool
+    looks_at: frozenset[str]
     fitted: bool
     reading: Mapping[str, str]
 
@@ -108,7 +115,7 @@ def _traits_of(settings: str, labels: int) -> _Traits:
     return _Traits(
         tuple(plan_stages(config, method)),
         method.classification,
-        method.uses_bank,
+        method.looks_at,
         isinstance(method, FittedMethod),
         method.reading,
     )
@@ -119,13 +126,14 @@ def _traits(config: Config, labels: int) -> _Traits:
     return _traits_of(config.model_copy(update={"seed": 0}).model_dump_json(), labels)
 
 
-def identity(config: Config, data_digest: str) -> str:
+def identity(run: Essence, data_digest: str) -> str:
     """Digest of what decides the results of a run.
 
     Settings at their defaults are left out, so a setting that comes to exist later, with a
     default that changes nothing, does not make finished cells strangers.
     """
-    settings: dict[str, Any] = deciding(config.model_dump(mode="json", exclude_defaults=True))
-    settings.pop("start_from", None)
-    settings["data.shuffle_window"] = config.data.shuffle_window
+    settings: dict[str, Any] = deciding(run.config.model_dump(mode="json", exclude_defaults=True))
+    for path in (*run.unused, ("start_from",)):
+        settings.pop(".".join(path), None)
+    settings["data.shuffle_window"] = run.config.data.shuffle_window
     return hashlib.sha256(strict_json([sorted(settings.items()), data_digest])).hexdigest()

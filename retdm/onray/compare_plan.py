@@ -13,9 +13,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from retdm.config import Config, load_config
+from retdm.config import Config, apply_overrides, parse, read_toml
 from retdm.errors import ConfigError
-from retdm.onray.compare_essence import essence, identity
+from retdm.onray.compare_essence import Essence, essence, identity
+from retdm.train.checkpoint import flatten
 from retdm.train.stages import Stage
 
 SHARED = "stage1"
@@ -65,7 +66,11 @@ def plan_columns(
     """
     for override in overrides:
         _refuse_own(override, "--set")
-    settings = [(method, [*overrides, f"method={method}"]) for method in methods]
+    common = apply_overrides(read_toml(recipe), overrides)
+    tables = [
+        (method, apply_overrides(common, [f"method={method}"], option="--methods"))
+        for method in methods
+    ]
     for variant in variants:
         name, colon, pairs = variant.partition(":")
         if not colon or not re.fullmatch(r"[\w.+-]+", name) or "=" not in pairs:
@@ -77,14 +82,14 @@ def plan_columns(
         own = re.split(r",(?=[\w.*-]+\s*=)", pairs)
         for pair in own:
             _refuse_own(pair, f"--variant {name}", but="method")
-        settings.append((name, [*overrides, *own]))
-    if not settings:
+        tables.append((name, apply_overrides(common, own, option=f"--variant {name}")))
+    if not tables:
         raise ConfigError("nothing to compare; give --methods a,b,c or --variant NAME:key=value")
-    names = [name for name, _ in settings]
+    names = [name for name, _ in tables]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"{', '.join(twice)}: named more than once; give each variant its name")
-    columns = [Column(name, load_config(recipe, given)) for name, given in settings]
+    columns = [Column(name, parse(Config, table, source=recipe)) for name, table in tables]
     if any(column.config.start_from for column in columns):
         raise ConfigError("start_from is set; leave it out, the comparison shares stages itself")
     return columns
@@ -120,17 +125,34 @@ def plan_cells(
             if first is not None and run.rest:
                 shared = essence(_only(given, first), labels)
                 if shared.first == first and not shared.rest:
-                    before = _name(SHARED, shared.config, data_digest)
+                    before = _name(SHARED, shared, data_digest)
                     stage = Cell(
                         before, (), shared.config, "", first.epochs, shared.unused, shared.reading
                     )
                     cells.setdefault(before, stage)
             if first is not None and not before:
                 epochs += first.epochs
-            name = _name(run.config.method, run.config, data_digest)
+            name = _name(run.config.method, run, data_digest)
             together = (*cells[name].columns, column.name) if name in cells else (column.name,)
             cells[name] = Cell(name, together, run.config, before, epochs, run.unused, run.reading)
     return list(cells.values())
+
+
+def without_effect(columns: Sequence[Column], cells: Sequence[Cell]) -> list[str]:
+    """A line for each column that shows the runs of another one, and why it does."""
+    settings = {column.name: flatten(column.config.model_dump(mode="json")) for column in columns}
+    methods = {column.name: column.config.method for column in columns}
+    lines = []
+    for first, *others in dict.fromkeys(cell.columns for cell in cells if cell.columns):
+        for name in others:
+            one, two = settings[first], settings[name]
+            keys = sorted(one.keys() | two.keys())
+            differing = [key for key in keys if one.get(key) != two.get(key)]
+            why = "has the same settings"
+            if differing:
+                why = f"{', '.join(differing)} without effect on method {methods[name]}"
+            lines.append(f"column {name} shows the runs of {first}: {why}")
+    return lines
 
 
 def _only(config: Config, first: Stage) -> Config:
@@ -142,5 +164,5 @@ def _only(config: Config, first: Stage) -> Config:
     return config.model_copy(update={"method": "bce", "stages": stages})
 
 
-def _name(what: str, config: Config, data_digest: str) -> str:
-    return f"{what}-s{config.seed}-{identity(config, data_digest)[:8]}"
+def _name(what: str, run: Essence, data_digest: str) -> str:
+    return f"{what}-s{run.config.seed}-{identity(run, data_digest)[:8]}"

@@ -9,9 +9,9 @@ from retdm.config import Config, parse
 from retdm.errors import CheckpointError
 from retdm.onray.compare_essence import put, taken
 from retdm.onray.compare_plan import Cell
-from retdm.onray.launch import RUN
+from retdm.onray.run_record import RUN, reading_of
 from retdm.storage import join_url, open_store
-from retdm.train.checkpoint import deciding
+from retdm.train.checkpoint import check_reading, deciding
 from retdm.train.history import checkpoint_name, reached
 from retdm.train.result import RESULT
 
@@ -39,12 +39,16 @@ def standing(folder: str, cell: Cell) -> Standing:
     """Look at what there is of the cell in `folder`, the URL that holds all cells.
 
     Raises:
-        CheckpointError: If it is finished, but settings left at their defaults were others, or
-            its method has taken other readings since.
+        CheckpointError: If its method has taken other readings since it was begun, or it is
+            finished, but settings left at their defaults were others.
     """
     store = open_store(join_url(folder, cell.name))
     if store.size(RESULT) is None:
-        return Standing(None, *reached(store))
+        stage, epoch = reached(store)
+        if stage:
+            then = reading_of(json.loads(store.read(RUN)), cell.reading)
+            check_reading(then, cell.reading, run=store.url, state="begun")
+        return Standing(None, stage, epoch)
     result: dict[str, Any] = json.loads(store.read(RESULT))
     then, now = deciding(result["config"]), deciding(_as_then(cell, result["config"]))
     differing = [
@@ -57,22 +61,9 @@ def standing(folder: str, cell: Cell) -> Standing:
             f"{store.url}: finished when the defaults were others ({'; '.join(differing)}); "
             "set the old values, or use another --run-name"
         )
-    _check_reading(store.url, result["reading"], cell.reading)
+    # Results of two versions of a method must not become one mean.
+    check_reading(result["reading"], cell.reading, run=store.url, state="finished")
     return Standing(result, "", 0)
-
-
-def _check_reading(url: str, then: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Results of two versions of a method must not become one mean."""
-    differing = [
-        f"{name}: {then.get(name, 'not stated')!r} -> {now.get(name, 'not stated')!r}"
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name)
-    ]
-    if differing:
-        raise CheckpointError(
-            f"{url}: finished when the method took other readings ({'; '.join(differing)}); "
-            "use another --run-name, or remove this folder to train it anew"
-        )
 
 
 def _as_then(cell: Cell, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,33 +4,38 @@ import json
 import logging
 import os
 import time
-from typing import Any, Literal
+from typing import Any
 
 import ray
 import ray.train
 import ray.train.torch
 import torch
 
+from retdm.claims import Work, hold
 from retdm.config import Config
 from retdm.data.manifest import load_manifest
-from retdm.errors import CheckpointError, ConfigError
-from retdm.labels import LabelSpace
+from retdm.errors import ConfigError
 from retdm.methods import build_method
 from retdm.onray.failures import Watch, explain, speak
+from retdm.onray.run_record import Resume, is_finished, prepare, run_record
 from retdm.onray.session import RaySession
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
-from retdm.train.checkpoint import check_labels, check_settings
-from retdm.train.history import reached
 from retdm.train.loop import train
 from retdm.train.result import RESULT, conclude
 from retdm.train.stages import plan_stages
 
 log = logging.getLogger(__name__)
-RUN = "run.json"
 _LAST_LINES_S = 0.5
 """Until what Ray's processes have printed is here."""
-Resume = Literal["auto", "never", "must"]
+_TRAINING = Work(
+    folder="_run/",
+    noun="program",
+    verb="train",
+    option="",
+    elsewhere="choose another --run-name",
+    lockless="choose a --storage that has locks, or s3://BUCKET/PREFIX",
+)
 
 
 def run_on_ray(
@@ -42,18 +47,30 @@ def run_on_ray(
     again. Everything that can be checked without a worker is checked before one starts.
 
     Raises:
-        RetdmError: For anything the user can mend, also when a worker found it.
+        RetdmError: For anything the user can mend, also when a worker found it; `ConfigError` if
+            another program trains the run.
         Failed: If a worker failed otherwise, more than `run.max_failures` times.
     """
     store = open_store(join_url(storage, name))
     manifest = load_manifest(open_store(config.data.url))
     manifest.splits_of(config.data)
     # Names the wrong method, backbone, stage or image size before a worker starts.
-    plan_stages(config, build_method(config, len(manifest.labels), load_weights=False))
-    finished = prepare(store, config, manifest.label_space, manifest.digest, resume)
+    method = build_method(config, len(manifest.labels), load_weights=False)
+    plan_stages(config, method)
+    record = run_record(config, manifest, method)
+    finished = is_finished(store, record, resume)
+    if not finished:
+        with hold(store, _TRAINING):
+            # It looks again: another program may have gone on with the run before it was ours.
+            finished = prepare(store, record, resume)
+            if not finished:
+                _fit(config, store, storage, name, workers)
     if finished:
         log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)
-        return result_of(store)
+    return result_of(store)
+
+
+def _fit(config: Config, store: Store, storage: str, name: str, workers: Workers) -> None:
     ours = not ray.is_initialized()
     if ours:
         ray.init(log_to_driver=True)
@@ -91,7 +108,6 @@ def run_on_ray(
             time.sleep(_LAST_LINES_S)
             ray.shutdown()  # or lines of Ray's processes might come after our last word
         raise explain(error, max_failures=config.run.max_failures, storage=storage) from None
-    return result_of(store)
 
 
 def _check_room(config: Config, workers: Workers) -> None:
@@ -112,52 +128,6 @@ def _check_room(config: Config, workers: Workers) -> None:
         )
 
 
-def prepare(store: Store, config: Config, labels: LabelSpace, digest: str, resume: Resume) -> bool:
-    """Check an earlier run of this name against `resume` and the settings, and record this one.
-
-    Returns:
-        True if the run is already finished.
-
-    Raises:
-        CheckpointError: If `resume` forbids or misses an earlier run, or it differs.
-    """
-    earlier = store.size(RUN) is not None
-    if earlier and resume == "never":
-        raise CheckpointError(
-            f"{store.url}: a run of this name exists; choose another --run-name, "
-            "or continue it with --resume auto"
-        )
-    if not earlier and resume == "must":
-        raise CheckpointError(
-            f"{store.url}: no run of this name to resume; check --storage and --run-name, "
-            "or start it with --resume auto"
-        )
-    settings = config.model_dump(mode="json")
-    stage, epoch = reached(store)
-    # Before the first checkpoint nothing depends on the settings yet: a wrong one can be mended.
-    if earlier and stage:
-        record = json.loads(store.read(RUN))
-        check_labels(
-            LabelSpace(tuple(record["labels"])), labels, what="the run", data=config.data.url
-        )
-        if record["data_digest"] != digest:
-            raise CheckpointError(
-                f"{store.url}: the run was trained on shard set {record['data_digest'][:12]}, "
-                f"{config.data.url} now holds {digest[:12]}; use the same shards or another "
-                "--run-name"
-            )
-        check_settings(record["config"], settings, stage=stage, epoch=epoch, run=store.url)
-        if store.size(RESULT) is not None and _epochs(record["config"]) == _epochs(settings):
-            return True
-    record = {"config": settings, "labels": list(labels.names), "data_digest": digest}
-    store.write(RUN, json.dumps(record, indent=1).encode() + b"\n")
-    return False
-
-
-def _epochs(settings: dict[str, Any]) -> dict[str, int]:
-    return {name: stage["epochs"] for name, stage in settings["stages"].items()}
-
-
 def result_of(store: Store) -> dict[str, Any]:
     """The run's `result.json`."""
     result: dict[str, Any] = json.loads(store.read(RESULT))
@@ -170,8 +140,16 @@ def _worker(settings: dict[str, Any]) -> None:
     # file, which no setting of Ray's reaches.
     logging.getLogger(ray.train.v2._internal.execution.context.__file__).setLevel(logging.WARNING)
     speak()
-    if torch.cuda.is_available():
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
+    _use_tensor_cores()
     config = Config.model_validate(settings["config"])
     conclude(train(config, RaySession(), open_store(settings["run"])))
+
+
+def _use_tensor_cores() -> None:
+    """Let convolutions, where the time goes, round their operands to TF32 on GPUs that have it.
+
+    Products of matrices keep all the bits of float32: neighbours are sought and distances taken
+    by them, and differences of large numbers are left with nothing of TF32's 10 bits.
+    """
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False

@@ -4,6 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
+from retdm.storage import open_store
+from retdm.storage.place import refuse_file
+
 
 def job_parser(prog: str, *, description: str | None, examples: str) -> argparse.ArgumentParser:
     """A command line with the recipe, its overrides, the storage and the workers."""
@@ -25,6 +28,16 @@ def job_parser(prog: str, *, description: str | None, examples: str) -> argparse
     )
     out.add_argument("--workers", default="1", metavar="N|MIN:MAX", help="DDP workers of a run")
     return out
+
+
+def check_storage(url: str) -> None:
+    """Refuse what runs can never be written to, before anything is done.
+
+    Raises:
+        ConfigError: If a file is where the folder is to be.
+        StorageError: If the URL is of a kind that retdm does not read.
+    """
+    refuse_file(open_store(url), given=f"--storage {url}")
 
 
 def storage_root(text: str) -> str:

@@ -20,7 +20,7 @@ class Workers:
             ConfigError: If it is neither, or not 1 <= MIN <= MAX.
         """
         low, colon, high = text.partition(":")
-        if not low.isdigit() or (colon and not high.isdigit()):
+        if not low.isdecimal() or (colon and not high.isdecimal()):
             raise ConfigError(f"--workers {text!r}: give a number N or a range MIN:MAX")
         workers = Workers(int(low), int(high or low))
         if not 1 <= workers.low <= workers.high:

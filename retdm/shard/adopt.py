@@ -14,9 +14,9 @@ from retdm.shard.adopt_set import Adopted, FaultyTarsError, adopt
 from retdm.shard.adopt_splits import tars_of_splits
 from retdm.shard.adopt_tar import first_sample
 from retdm.shard.crew import count
-from retdm.shard.place import refuse_file
 from retdm.shard.stats import summary
 from retdm.storage import open_store
+from retdm.storage.place import refuse_file
 
 _SHOWN = 20
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"

@@ -20,10 +20,10 @@ from retdm.shard.adopt_splits import tars_of_splits
 from retdm.shard.claim import claim, is_claim
 from retdm.shard.crew import useful_workers, work_through
 from retdm.shard.fault import Fault
-from retdm.shard.place import refuse_file
 from retdm.shard.publish import describe, publish
 from retdm.shard.unfinished import PackedShard, delete_all
 from retdm.storage import Store, open_store
+from retdm.storage.place import refuse_file
 
 _AT_ONCE = 16
 

@@ -4,8 +4,8 @@ import functools
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
+from retdm.claims import Claim
 from retdm.errors import StorageError
-from retdm.shard.claimant import Claim
 from retdm.shard.packer import BadPhotos, PackTask, pack
 from retdm.shard.unfinished import PackedShard
 

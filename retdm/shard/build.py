@@ -11,15 +11,14 @@ import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from retdm.claims import Claim, rivals
 from retdm.config import Settings
 from retdm.console import progress
 from retdm.data.manifest import MANIFEST, Manifest, load_manifest
 from retdm.datasets import assign_splits, read_dataset
 from retdm.errors import ConfigError, DatasetError, ShardError, StorageError
 from retdm.shard.afar import pack_on_ray
-from retdm.shard.announce import rivals
 from retdm.shard.claim import claim
-from retdm.shard.claimant import Claim
 from retdm.shard.crew import useful_workers, work_through
 from retdm.shard.destination import BEGUN, DONE, begin, check_destination, files, take_over
 from retdm.shard.layout import ShardJob, lay_out

@@ -1,112 +1,31 @@
-"""Who may build at a place: one build at a time.
+"""Who may build at a place: one build at a time, see `retdm.claims`.
 
-In a folder it is a lock on `_build/lock`, which the system lets go when the process ends, however
-it ends. It holds across the machines of a shared file system, if that has locks. On S3 it is an
-announcement, see `announce`.
+On S3 two may still get in, or one that stood still wake up: a build looks again before and after
+each tar, and before the manifest is published, and `verify` shows what is mixed nevertheless.
 """
 
-import contextlib
-import fcntl
-import os
-import re
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager
 
-from retdm.errors import ShardError, StorageError
-from retdm.shard.announce import ANNOUNCED, announce
-from retdm.shard.claimant import Claim, name_of, refusal, sealed, unsealed, who
+from retdm import claims
+from retdm.claims import Claim, Work, hold
 from retdm.shard.unfinished import FOLDER
 from retdm.storage import Store
-from retdm.storage.file import FileStore
 
-_LOCK = f"{FOLDER}lock"
-_ROUNDS = 100
-"""How often other builds may end just before we lock their file."""
+_BUILD = Work(
+    folder=FOLDER,
+    noun="build",
+    verb="write",
+    option="--out",
+    elsewhere="choose another place",
+    lockless="build in another folder and copy the shard set",
+)
+
+
+def claim(store: Store) -> AbstractContextManager[Claim]:
+    """Hold the right to write shards to `store`; see `hold`."""
+    return hold(store, _BUILD)
 
 
 def is_claim(name: str) -> bool:
     """Whether a file of the destination is a lock or a claim."""
-    return name == _LOCK or re.fullmatch(f"{ANNOUNCED}[0-9a-f]{{32}}", name) is not None
-
-
-@contextmanager
-def claim(store: Store) -> Iterator[Claim]:
-    """Hold the right to write to `store`, until the block ends.
-
-    Raises:
-        ConfigError: If another build holds it.
-        StorageError: If the place cannot be written, or its file system has no locks.
-    """
-    mine = {"token": uuid.uuid4().hex, "holds": True, "beat": 0, **who()}
-    way = _lock(store, mine) if isinstance(store, FileStore) else announce(store, mine)
-    with way as held:
-        yield held
-
-
-@contextmanager
-def _lock(store: FileStore, mine: dict[str, Any]) -> Iterator[Claim]:
-    path = store.path(_LOCK)
-    descriptor = _locked(store, path)
-    try:
-        try:
-            os.truncate(descriptor, 0)
-            os.pwrite(descriptor, sealed(mine), 0)
-        except OSError as error:
-            raise _unwritable(path, error) from error
-        yield Claim(store, _LOCK, mine["token"])
-    finally:
-        path.unlink(missing_ok=True)  # while it is still locked: see `_locked`
-        os.close(descriptor)
-        with contextlib.suppress(OSError):  # not empty: records are kept
-            path.parent.rmdir()
-
-
-def _locked(store: FileStore, path: Path) -> int:
-    """An open, locked descriptor of the file that is now at `path`."""
-    for _ in range(_ROUNDS):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:  # the folder was removed in between by the end of another build
-            continue
-        except OSError as error:
-            raise _unwritable(path, error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(descriptor, path):
-                return descriptor
-        except BlockingIOError:
-            content = os.pread(descriptor, 1 << 16, 0)
-            os.close(descriptor)
-            raise refusal(store, _named(content, path)) from None
-        except OSError as error:
-            os.close(descriptor)
-            raise StorageError(
-                f"{path}: the file system has no locks ({error.strerror}), so two builds could "
-                "mix there; build in another folder and copy the shard set"
-            ) from error
-        os.close(descriptor)  # another build ended and removed the file before we locked it
-    raise StorageError(
-        f"{path}: the file cannot be made, or is removed again and again; choose another place"
-    )
-
-
-def _named(content: bytes, path: Path) -> str:
-    try:
-        return name_of(unsealed(content, str(path)))
-    except ShardError:  # it is just writing the file
-        return "another process"
-
-
-def _unwritable(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"{path}: {error.strerror}; check permissions and free space")
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
+    return claims.is_claim(name, _BUILD)

@@ -11,7 +11,6 @@ from retdm.data.manifest import MANIFEST
 from retdm.errors import ConfigError
 from retdm.shard.claim import is_claim
 from retdm.shard.layout import ShardJob
-from retdm.shard.place import refuse_file
 from retdm.shard.unfinished import (
     FOLDER,
     PackedShard,
@@ -22,6 +21,7 @@ from retdm.shard.unfinished import (
 )
 from retdm.storage import Store
 from retdm.storage.file import FileStore
+from retdm.storage.place import refuse_file
 
 _log = logging.getLogger(__name__)
 _OURS = re.compile(r"[A-Za-z0-9_-]+/([0-9]{6,}\.(tar|idx)|labels\.parquet)|manifest\.json")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from retdm.claims import Claim
 from retdm.data.index import format_index
 from retdm.data.manifest import ShardInfo
 from retdm.datasets import Record
 from retdm.errors import DatasetError, StorageError
-from retdm.shard.claimant import Claim
 from retdm.shard.layout import ShardJob
 from retdm.shard.photo import Photo, read_photo
 from retdm.shard.spec import Check, ResizeOptions

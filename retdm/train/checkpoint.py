@@ -128,7 +128,7 @@ def check_settings(
     Raises:
         CheckpointError: Names each setting that differs, with both values.
     """
-    old, new = _flatten(before), _flatten(now)
+    old, new = flatten(before), flatten(now)
     allowed = {*_FREE, *_open_epochs(now, stage, epoch)}
     differing = [
         f"{key}: {old.get(key)} -> {new.get(key)}"
@@ -142,9 +142,35 @@ def check_settings(
         )
 
 
+def check_reading(
+    before: Mapping[str, str], now: Mapping[str, str], *, run: str, state: str
+) -> None:
+    """Refuse to go on with, or to reuse, what a method did under other readings.
+
+    Args:
+        before: Readings of the run so far, by what each is about.
+        now: Those that its method takes today.
+        run: Names the run in the error.
+        state: How far the run is: "begun" or "finished".
+
+    Raises:
+        CheckpointError: Names each reading that differs, with both texts.
+    """
+    differing = [
+        f"{name}: {before.get(name, 'not stated')!r} -> {now.get(name, 'not stated')!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{run}: {state} when the method took other readings ({'; '.join(differing)}); "
+            "use another --run-name, or remove this folder to train it anew"
+        )
+
+
 def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide a run's results, by dotted key; see `check_settings`."""
-    return {key: value for key, value in _flatten(settings).items() if key not in _FREE}
+    return {key: value for key, value in flatten(settings).items() if key not in _FREE}
 
 
 def _open_epochs(now: Mapping[str, Any], stage: str, epoch: int) -> set[str]:
@@ -179,11 +205,12 @@ _FREE = (
 )
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat

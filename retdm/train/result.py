@@ -1,7 +1,11 @@
 """The end of a run: its best checkpoint on the test split, and `result.json`."""
 
+import contextlib
+import hashlib
 import platform
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,8 +80,27 @@ def conclude(run: Run) -> dict[str, Any]:
     return broadcast
 
 
+_PACKAGES = (
+    *("torch", "torchvision", "timm"),  # networks
+    *("numpy", "pillow", "simplejpeg"),  # what they see
+    *("ray", "webdataset"),
+)
+
+
 def versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
-    names = ("torch", "torchvision", "numpy", "pillow", "ray", "webdataset")
-    own = {"python": platform.python_version(), "retdm": __version__}
-    return own | {name: version(name) for name in names}
+    """Versions of what decides the numbers; a package that is not installed is left out."""
+    found = {"python": platform.python_version(), "retdm": __version__, "code": code_digest()}
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+@cache
+def code_digest() -> str:
+    """Tells whether two results are of the same code: of all of this package's Python files."""
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
+    return digest.hexdigest()[:12]

@@ -123,8 +123,8 @@ def distributed(method: Method, device: torch.device, settings: RunSettings) -> 
         device_ids=[device.index] if device.type == "cuda" else None,
         forward_sync_buffers=False,
         bucket_cap_mb=settings.bucket_mib,
-        # Else DDP regroups gradients after the first step, a resumed run's first one too, and three
-        # ranks or more add up in an order that depends on the groups.
+        # Else DDP regroups gradients after its first step, also after that of a resumed run, and
+        # three ranks or more add up in an order that depends on the groups.
         find_unused_parameters=settings.deterministic,
     )
     if settings.gradients == "bf16":

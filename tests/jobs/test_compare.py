@@ -30,13 +30,24 @@ def compare(*arguments, cwd, recipe=RECIPE):
         (["--methods", "bce"], "error: data.url must be set and the same in all columns"),
         ([], "error: nothing to compare; give --methods"),
         (["--methods", "bce", "--seeds", "0,0"], "--seeds '0,0': give different whole numbers"),
+        (["--methods", "bce", "--seeds", "00,0"], "--seeds '00,0': give different whole numbers"),
+        (["--methods", "bce", "--seeds", "²"], "--seeds '²': give different whole numbers"),
+        (
+            ["--methods", "bce,,asl"],
+            "--methods 'bce,,asl': a name is missing; write it as bce,asl",
+        ),
+        (["--methods", "bce, bce"], "bce: named more than once"),
+        (
+            ["--methods", "bce", "--storage", __file__],
+            f"error: --storage {__file__}: {__file__}",
+        ),
         (["--methods", "bce", "--baseline", "asl"], "--baseline 'asl' is not a column"),
         (["--methods", "bce", "--concurrency", "0"], "--concurrency 0: give 1 or more"),
         (["--methods", "bce", "--set", "loss.kk=1"], "did you mean loss.k?"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, message):
-    done = compare(*arguments, "--storage", str(tmp_path / "runs"), cwd=tmp_path)
+    done = compare("--storage", str(tmp_path / "runs"), *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -53,6 +64,31 @@ def shards(tmp_path_factory):
     (folder / "source").mkdir()
     build(spec, options, source=folder / "source", out=str(folder / "shards"))
     return str(folder / "shards")
+
+
+def test_a_dry_run_lists_all_cells_and_fails_at_the_end_if_one_would(shards, tmp_path):
+    given = [f"--set=data.url={shards}", "--storage", str(tmp_path), "--run-name=t", "--dry-run"]
+    given += ["--methods= asl, softmax", "--variant=same:method=softmax,loss.tau=0.3"]
+    first = compare(*given, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert (
+        "warning: column same shows the runs of softmax: loss.tau without effect on method softmax"
+        in first.stderr
+    )
+    asl, softmax = first.stdout.splitlines()
+    assert asl.startswith("1 of 2  asl, seed 0 (asl-s0-")
+    assert softmax.startswith("2 of 2  softmax, same, seed 0 (softmax-s0-")
+    folder = tmp_path / "t/cells" / asl.partition("(")[2].partition(")")[0]
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text('{"config": {}, "reading": {}}')
+    second = compare(*given, cwd=tmp_path)
+    assert second.returncode == 2
+    told, same = second.stdout.splitlines()
+    assert f"; error: {folder}: finished when the method took other readings (asl: 'not" in told
+    assert same == softmax
+    assert second.stderr.splitlines()[-1] == (
+        "error: 1 run of 2 would fail; what to do is said in the list"
+    )
 
 
 @pytest.mark.cluster

@@ -1,5 +1,6 @@
 """The command line of jobs/train.py: what it refuses before any worker starts."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from retdm.config import load_config
 from retdm.errors import CheckpointError, ConfigError
 from retdm.labels import LabelSpace
-from retdm.onray.launch import prepare
+from retdm.onray.run_record import prepare
 from retdm.onray.workers import Workers
 from retdm.storage import open_store
 from retdm.train.history import publish
@@ -39,10 +40,14 @@ def _train(*arguments, cwd):
             [str(RECIPES[0]), "--set", "data.url=nowhere"],
             "no manifest.json, so there is no finished shard set here",
         ),
+        (
+            [str(RECIPES[0]), "--dry-run", "--storage", __file__],
+            f"error: --storage {__file__}: {__file__} is a file, not a folder; give another",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, message):
-    done = _train(*arguments, "--storage", str(tmp_path / "runs"), cwd=tmp_path)
+    done = _train("--storage", str(tmp_path / "runs"), *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -76,7 +81,7 @@ def test_workers_are_a_number_or_a_range(text, expected):
     assert Workers.parse(text).for_ray == expected
 
 
-@pytest.mark.parametrize("text", ["0", "x", "4:1", ":2", "1:", "-1"])
+@pytest.mark.parametrize("text", ["0", "x", "4:1", ":2", "1:", "-1", "²", "1:²"])
 def test_other_workers_are_refused(text):
     with pytest.raises(ConfigError, match="--workers"):
         Workers.parse(text)
@@ -85,9 +90,20 @@ def test_other_workers_are_refused(text):
 SPACE = LabelSpace(("a", "b"))
 
 
-def _prepare(folder, resume="auto", *, overrides=(), labels=SPACE, digest="d" * 64):
+READING = {"score": "inv"}
+
+
+def _prepare(
+    folder, resume="auto", *, overrides=(), labels=SPACE, digest="d" * 64, reading=READING
+):
     config = load_config(ROOT / "jobs/recipes/demo.toml", overrides)
-    return prepare(open_store(str(folder)), config, labels, digest, resume)
+    record = {
+        "config": config.model_dump(mode="json"),
+        "labels": list(labels.names),
+        "data_digest": digest,
+        "reading": reading,
+    }
+    return prepare(open_store(str(folder)), record, resume)
 
 
 def _begin(folder):
@@ -118,12 +134,33 @@ def test_a_fresh_run_is_recorded(tmp_path):
             {"labels": LabelSpace(("a", "c"))},
             r"has 2 \(missing: b; extra: c",
         ),
+        (
+            {"reading": {"score": "inv", "ties": "random"}},
+            r"begun when the method took other readings \(ties: 'not stated' -> 'random'\); use "
+            "another --run-name, or remove this folder to train it anew",
+        ),
     ],
 )
 def test_another_run_of_the_same_name_is_refused(tmp_path, keywords, message):
     _begin(tmp_path)
     with pytest.raises(CheckpointError, match=message):
         _prepare(tmp_path, **keywords)
+
+
+def test_a_run_of_a_version_that_kept_no_readings_goes_on(tmp_path):
+    _begin(tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record.pop("reading") == READING
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert _prepare(tmp_path, reading={"score": "other"}) is False
+
+
+def test_a_finished_run_keeps_the_readings_that_its_result_states(tmp_path):
+    _begin(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    assert _prepare(tmp_path, reading={"score": "other"}) is True
+    with pytest.raises(CheckpointError, match="score: 'inv' -> 'other'"):
+        _prepare(tmp_path, reading={"score": "other"}, overrides=["stages.3.epochs=9"])
 
 
 def test_must_resume_needs_something_to_resume(tmp_path):

@@ -1,11 +1,16 @@
 """Which cells a comparison plans: what makes two of them one, and what is shared."""
 
+from pathlib import Path
+
 import pytest
 
 from retdm.config import Config, apply_overrides, parse
 from retdm.errors import ConfigError
-from retdm.onray.compare_plan import Column, plan_cells, plan_columns
+from retdm.methods import METHODS, build_method
+from retdm.onray.compare_plan import Column, plan_cells, plan_columns, without_effect
+from tests.methods.test_looks_at import OTHER, Bits
 
+SCENE = Path(__file__).resolve().parents[2] / "jobs/recipes/scene.toml"
 RECIPE = """
 [data]
 url = "nowhere"
@@ -82,6 +87,17 @@ def test_settings_that_shape_the_shared_stage_make_another_one(recipe):
         ("lmmo-knn", "loss.lambda1=0.3"),
         ("lmmo-knn", "loss.bce_reduction=mean"),
         ("lmmo-knn", "optimizer.lr=0.3"),
+        ("lmmo-knn", "data.batch_size=8"),
+        ("lmmo-knn", "data.shuffle_window=2"),
+        ("softmax", "loss.bce_reduction=mean"),
+        ("warp", "loss.bce_reduction=mean"),
+        ("c2ae", "loss.bce_reduction=mean"),
+        ("cnn-rnn", "loss.bce_reduction=mean"),
+        ("center", "loss.gamma=0.3"),
+        ("retdm-one-way", "loss.gamma=0.3"),
+        ("retdm", "loss.margin=0.3"),
+        ("retdm", "loss.penalty_reduction=mean"),
+        ("mlspl", "run.precision=bf16"),
         ("mlspl", "bank.size=7"),
         ("mlspl", "model.dropout=0.1"),
         ("retdm", "data.url=elsewhere"),
@@ -101,12 +117,67 @@ def test_what_a_method_does_not_look_at_leaves_its_cell_alone(recipe, method, ch
         ("bce", "data.shuffle_window=2"),
         ("retdm", "loss.tau=0.3"),
         ("retdm", "stages.2.lr=0.3"),
+        ("retdm", "loss.gamma=0.3"),
         ("asl", "asl.clip=0.2"),
+        ("asl", "loss.bce_reduction=mean"),
+        ("center", "loss.bce_reduction=mean"),
+        ("softmax", "data.batch_size=8"),
         ("mlspl", "data.image_size=48"),
     ],
 )
 def test_what_decides_results_makes_another_cell(recipe, method, change):
     assert names(recipe, [method]) != names(recipe, [method], overrides=[change])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_cell_changes_with_what_its_method_says_that_it_looks_at(recipe, method, monkeypatch):
+    for kind in ("image", "feature"):
+        monkeypatch.setattr(f"retdm.methods.registry.build_{kind}_net", lambda *_, **__: Bits())
+    model = build_method(parse(Config, {"method": method}, source="test"), 5)
+    (before,) = names(recipe, [method])
+    for key, value in OTHER.items():
+        (after,) = names(recipe, [method], overrides=[f"{key}={value}"])
+        assert (after != before) == bool(model.looks_at & {key, key.partition(".")[0]}), key
+
+
+def test_a_setting_that_the_score_or_penalty_leaves_out_decides_nothing(recipe):
+    plain = "x:method=retdm,loss.score=inv,loss.penalty=nll_plus_hinge"
+    for change in ("loss.tau=0.3", "loss.margin=0.3"):
+        assert names(recipe, variants=[plain]) == names(recipe, variants=[f"{plain},{change}"])
+    other = f"{plain},loss.penalty_reduction=mean"
+    assert names(recipe, variants=[plain]) != names(recipe, variants=[other])
+
+
+def test_a_fitted_method_keeps_the_batch_that_fits_into_memory(recipe):
+    (cell,) = cells(recipe, ["lmmo-knn"], overrides=["data.batch_size=8"])
+    assert cell.config.data.batch_size == 8
+    assert ("data", "batch_size") in cell.unused
+
+
+def test_the_cells_of_the_scene_recipe_keep_their_names():
+    """Others have trained them."""
+    methods = [name for name in METHODS if name not in ("lmmo-knn", "mlspl")]
+    variants = [
+        "literal:method=retdm,loss.score=neg_dist,loss.penalty=nll_plus_hinge,loss.lambda1=0.1",
+        "sharp:method=retdm,loss.tau=0.2,loss.lambda1=0.5",
+    ]
+    columns = plan_columns(str(SCENE), methods, variants, ["data.url=s3://photos/scene"])
+    found = plan_cells(columns, [0], labels=5, data_digest="d" * 64)
+    assert {cell.columns: cell.name.rpartition("-")[2] for cell in found} == {
+        (): "165378f0",
+        ("bce",): "bcaea34f",
+        ("asl",): "0896d6d2",
+        ("softmax",): "230659a0",
+        ("warp",): "e5bfd743",
+        ("center",): "ffa608f5",
+        ("c2ae",): "1f113856",
+        ("cnn-rnn",): "18801962",
+        ("retdm",): "a41b09b1",
+        ("retdm-one-way",): "bd980cbc",
+        ("retdm-four-way",): "8041132c",
+        ("literal",): "04d29b59",
+        ("sharp",): "382f11e7",
+    }
 
 
 def test_other_data_make_other_cells(recipe):
@@ -126,6 +197,25 @@ def test_columns_with_the_same_settings_are_one_cell(recipe):
     assert [cell.columns for cell in found] == [(), ("retdm", "again")]
 
 
+def test_a_column_that_shows_the_runs_of_another_says_which_settings_have_no_effect(recipe):
+    variants = [
+        "again:method=retdm,loss.k=10",
+        "narrow:method=retdm,loss.margin=0.3,asl.clip=0.2,stages.1.lr=0.1",
+        "moved:method=bce,loss.tau=0.3,data.cache_bytes=7",
+    ]
+    columns = plan_columns(recipe, ["bce", "retdm"], variants, ["stages.1.lr=0.1"])
+    found = plan_cells(columns, [0, 1], labels=5, data_digest="d" * 64)
+    assert without_effect(columns, found) == [
+        "column moved shows the runs of bce: data.cache_bytes, loss.tau without effect on method "
+        "bce",
+        "column again shows the runs of retdm: has the same settings",
+        "column narrow shows the runs of retdm: asl.clip, loss.margin without effect on method "
+        "retdm",
+    ]
+    found = plan_cells(columns[:2], [0], labels=5, data_digest="d" * 64)
+    assert without_effect(columns[:2], found) == []
+
+
 def test_a_variant_may_hold_lists(recipe):
     (column,) = plan_columns(
         recipe, [], ['head:method=bce,stages.1.train=["classifier", "image"],loss.k=3'], []
@@ -142,6 +232,8 @@ def test_a_variant_may_hold_lists(recipe):
         (["bce"], ["bce:loss.k=3"], [], "bce: named more than once"),
         (["bce"], ["raw"], [], "write it as NAME:key=value"),
         (["bce"], ["a b:loss.k=3"], [], "write it as NAME:key=value"),
+        (["bce"], ["x:=1"], [], "--variant x '=1' has no setting before '='"),
+        (["bce"], ["x:data.url.y=1"], [], "--variant x data.url.y: url is a value, not a table"),
         (["bce"], ["x:seed=3"], [], "--variant x seed=3: give --seeds instead"),
         (["bce"], [], ["seed=3"], "--set seed=3: give --seeds instead"),
         (["bce"], [], ["method=bce"], "--set method=bce: give --methods instead"),

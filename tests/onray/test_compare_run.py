@@ -175,6 +175,23 @@ def test_a_result_under_other_readings_is_not_taken_for_ours(runs, tmp_path):
     assert "remove this folder" in str(error.value)
 
 
+def test_a_cell_that_was_begun_under_other_readings_does_not_go_on(runs, tmp_path):
+    store = open_store(str(tmp_path / "asl"))
+    publish(store, [{"stage": "1", "epoch": 1, "checkpoint": "x", "rank_score": 1.0}], [])
+    record = {"config": CELLS[3].config.model_dump(mode="json")}
+    store.write("run.json", json.dumps(record | {"reading": {"ties": "by number"}}).encode())
+    cell = replace(CELLS[3], reading={"ties": "at random"})
+    assert run(tmp_path, [cell])["asl"].error.startswith(
+        f"{tmp_path}/asl: begun when the method took other readings (ties: 'by number' -> "
+        "'at random'); use another --run-name"
+    )
+    assert runs.started == []
+    # An earlier version wrote no readings.
+    store.write("run.json", json.dumps(record).encode())
+    assert standing(str(tmp_path), cell).text == "resumed after stage 1 epoch 1"
+    assert run(tmp_path, [cell])["asl"].how == "trained"
+
+
 def test_progress_tells_count_time_and_rest(runs, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     run(tmp_path)

@@ -1,11 +1,28 @@
-"""What is refused before a worker starts."""
+"""What is refused before a worker starts, and that one program at a time trains a run."""
+
+import os
+import subprocess
+import sys
+import time
 
 import pytest
+import torch
 
+from retdm.claims import announce, hold
+from retdm.claims.claimant import sealed, who
 from retdm.config import Config
-from retdm.errors import ConfigError
-from retdm.onray.launch import _check_room
+from retdm.errors import CheckpointError, ConfigError
+from retdm.onray.compare_plan import Cell
+from retdm.onray.compare_run import run_cells
+from retdm.onray.launch import _TRAINING, _check_room, _use_tensor_cores, run_on_ray
 from retdm.onray.workers import Workers
+from retdm.storage import join_url, open_store
+from tests.train.conftest import settings
+
+FAR = {
+    **{"token": "f" * 32, "holds": True, "beat": 0},
+    **{"host": "far", "pid": 1, "since": "noon", "machine": "other", "started": "1"},
+}
 
 
 def test_more_workers_than_this_machine_has_cores_are_refused(monkeypatch):
@@ -15,3 +32,124 @@ def test_more_workers_than_this_machine_has_cores_are_refused(monkeypatch):
         _check_room(Config(), Workers(3, 3))
     monkeypatch.setenv("RAY_ADDRESS", "a-cluster:6379")
     _check_room(Config(), Workers(3, 3))
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.cluster)])
+def storage(request, tmp_path):
+    """A place for runs, of each kind."""
+    if request.param == "folder":
+        return str(tmp_path / "runs")
+    return request.getfixturevalue("s3").url("runs")
+
+
+@pytest.fixture
+def train(shards, storage):
+    """Trains the run "x", or another one."""
+
+    def call(name="x", resume="auto"):
+        config = settings(shards, "method=bce")
+        return run_on_ray(config, storage=storage, name=name, workers=Workers(1, 1), resume=resume)
+
+    return call
+
+
+REFUSED = (
+    rf"/x: another program trains there \(process {os.getpid()} on .*, since 20.*\); wait until "
+    "it has ended, end it, or choose another --run-name$"
+)
+
+
+def test_a_second_program_is_refused_while_a_run_trains(training, train, storage):
+    store = open_store(join_url(storage, "x"))
+    seen = []
+
+    def second():
+        before = {name: store.read(name) for name in store.names()}
+        with pytest.raises(ConfigError, match=REFUSED):
+            train()
+        seen.append({name: store.read(name) for name in store.names()} == before)
+
+    training.append(second)
+    training.append(lambda: training.clear() or train("y"))  # another run of the same storage
+    train()
+    assert seen == [True]
+    assert store.names() == ["result.json", "run.json"]
+
+
+def test_a_run_that_failed_is_free_again(training, train, storage):
+    def fail():
+        training.clear()
+        raise CheckpointError("no")
+
+    training.append(fail)
+    with pytest.raises(CheckpointError, match="no"):
+        train()
+    assert train()["metrics"]
+    assert open_store(join_url(storage, "x")).names() == ["result.json", "run.json"]
+
+
+def test_a_run_whose_program_was_killed_goes_on_at_once(training, train, storage):
+    program = (
+        "import os, sys; from retdm.claims import hold; from retdm.storage import open_store\n"
+        "from retdm.onray.launch import _TRAINING\n"
+        "with hold(open_store(sys.argv[1]), _TRAINING): os.kill(os.getpid(), 9)"
+    )
+    place = join_url(storage, "x")
+    assert subprocess.run([sys.executable, "-c", program, place]).returncode == -9
+    assert len(open_store(place).names()) == 1
+    started = time.monotonic()
+    train()
+    assert time.monotonic() - started < 9  # less than a heartbeat of announcements
+
+
+@pytest.mark.cluster
+def test_on_s3_a_program_of_a_lost_machine_counts_until_it_has_been_silent(
+    s3, training, shards, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(announce, "_HEARTBEAT_S", 0.1)
+    storage = s3.url("runs")
+    store = open_store(join_url(storage, "x"))
+    store.write(f"_run/claim-{'f' * 32}", sealed(FAR))
+    config = settings(shards, "method=bce")
+    run_on_ray(config, storage=storage, name="x", workers=Workers(1, 1), resume="auto")
+    assert "s whether the program of far still runs" in caplog.text
+    assert store.names() == ["result.json", "run.json"]
+
+
+def test_what_is_wrong_with_a_run_is_told_before_it_is_claimed(training, train, tmp_path, shards):
+    config = settings(shards, "method=bce")
+    with pytest.raises(CheckpointError, match="no run of this name to resume"):
+        run_on_ray(config, storage=str(tmp_path), name="z", workers=Workers(1, 1), resume="must")
+    assert not (tmp_path / "z").exists()
+
+
+def test_a_cell_that_another_comparison_trains_fails_and_the_others_go_on(
+    training, shards, storage
+):
+    cells = [
+        Cell(name, (name,), settings(shards, f"method={name}"), epochs=2)
+        for name in ("bce", "softmax")
+    ]
+    with hold(open_store(join_url(storage, "bce")), _TRAINING):
+        outcomes = run_cells(
+            cells,
+            storage=storage,
+            workers=Workers(1, 1),
+            concurrency=1,
+            on_outcome=lambda outcome: None,
+        )
+    assert [(one.cell.name, one.how) for one in outcomes] == [
+        ("bce", "failed"),
+        ("softmax", "trained"),
+    ]
+    process = f"process {os.getpid()} on {who()['host']}"
+    assert f"/bce: another program trains there ({process}" in outcomes[0].error
+
+
+def test_matrix_products_keep_the_bits_by_which_neighbours_are_ranked():
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = False
+    _use_tensor_cores()  # which leaves torch's defaults
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from retdm.claims import Claim, announce, lock, rivals
+from retdm.claims.claimant import read_claim, sealed, unsealed, who
 from retdm.data.manifest import MANIFEST
 from retdm.errors import ConfigError, ShardError, StorageError
-from retdm.shard import announce
-from retdm.shard import claim as module
-from retdm.shard.announce import rivals
 from retdm.shard.build import build
-from retdm.shard.claim import claim
-from retdm.shard.claimant import Claim, read_claim, sealed, unsealed
+from retdm.shard.claim import _BUILD, claim
 from retdm.shard.spec import load_spec
 from retdm.shard.verify import verify
 from retdm.storage import open_store
@@ -177,16 +175,16 @@ class Flipping(FileStore):
 
 def living(**change):
     """A claim of this very process, but another's token."""
-    return CLAIM | module.who() | change
+    return CLAIM | who() | change
 
 
 def test_a_flipped_bit_does_not_make_a_build_dead(tmp_path):
     store = Flipping(tmp_path)
-    with announce.announce(store, living(token="a" * 32)) as held:
+    with announce.announce(store, _BUILD, living(token="a" * 32)) as held:
         for _ in range(200):
             with (
                 pytest.raises(ConfigError, match=rf"there \(process {os.getpid()} on "),
-                announce.announce(store, living(token="b" * 32)),
+                announce.announce(store, _BUILD, living(token="b" * 32)),
             ):
                 pass
             held.check()
@@ -206,14 +204,14 @@ def test_every_flipped_bit_is_noticed():
 
 def test_a_claim_that_is_never_read_right(tmp_path):
     store = Flipping(tmp_path, every=1)
-    with announce.announce(store, living(token="a" * 32)) as held:
+    with announce.announce(store, _BUILD, living(token="a" * 32)) as held:
         with pytest.raises(StorageError, match=r"checksum, so whether this build still holds"):
             held.check()
         with (
             pytest.raises(
                 ConfigError, match=rf"may write there .*; if no build runs, delete .*{held.name}"
             ),
-            announce.announce(store, living(token="b" * 32)),
+            announce.announce(store, _BUILD, living(token="b" * 32)),
         ):
             pass
         assert store.names() == [held.name]
@@ -304,7 +302,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(module.fcntl, "flock", flock)
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
     with (
         pytest.raises(
             StorageError, match=r"has no locks \(Operation not supported\), so two buil"

@@ -1,5 +1,6 @@
 """Building on a real Ray cluster: the bytes of a build by one process."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -63,12 +64,11 @@ def test_a_machine_that_does_not_see_the_place(source, tmp_path):
     # The probe is what every machine runs; here in this process.
     from retdm.shard.afar import _unreachable
     from retdm.shard.claim import claim
-    from retdm.shard.claimant import Claim
     from retdm.storage import open_store
 
     with claim(open_store(str(tmp_path / "out"))) as held:
         assert _unreachable(source, held) is None
         gone = _unreachable(tmp_path / "gone", held)
         assert gone.startswith(f"--source {tmp_path}/gone is not there; mount it under the same")
-        elsewhere = Claim(open_store(str(tmp_path / "other")), held.name, held.token)
+        elsewhere = dataclasses.replace(held, store=open_store(str(tmp_path / "other")))
         assert "--out is not the same place" in _unreachable(source, elsewhere)

@@ -1,4 +1,4 @@
-"""What may be at a URL before a folder of shards is made there."""
+"""What may be at a URL before a folder is made there."""
 
 from pathlib import Path
 

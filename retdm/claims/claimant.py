@@ -1,7 +1,7 @@
-"""What a claim on a place says: which build holds it, and whether its process still lives.
+"""What a claim on a place says: which program holds it, and whether its process still lives.
 
 A claim carries a checksum, as networks and proxies damage bytes, and a claim that was misread must
-never look like that of a dead build.
+never look like that of a dead program.
 """
 
 import hashlib
@@ -21,10 +21,38 @@ _FIELDS = {"token", "holds", "beat", "host", "pid", "since", "machine", "started
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a place is claimed for, and how errors speak of it."""
+
+    folder: str
+    """Of the place, where the claims on it lie: "_build/"."""
+    noun: str
+    """Who does it: "build"."""
+    verb: str
+    """What it does there: "write"."""
+    option: str
+    """What the user gave the place by, if the URL does not say it: "--out"."""
+    elsewhere: str
+    """How to do it in another place: "choose another place"."""
+    lockless: str
+    """What to do where the file system has no locks."""
+
+    def at(self, store: Store) -> str:
+        """The place, as an error opens."""
+        return f"{self.option} {store.url}".strip()
+
+    @property
+    def announced(self) -> str:
+        """Begins the names of announcements."""
+        return f"{self.folder}claim-"
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right to write to a place; may be sent to other processes and machines."""
 
     store: Store
+    work: Work
     name: str
     """File that holds the claim."""
     token: str
@@ -35,19 +63,20 @@ class Claim:
         Raises:
             StorageError: If it does not, or cannot be read.
         """
+        noun = self.work.noun
         try:
             stands = read_claim(self.store, self.name)["token"] == self.token
         except NotFoundError:
             stands = False
         except ShardError as error:
             raise StorageError(
-                f"{error}, so whether this build still holds the place is unknown; run it again"
+                f"{error}, so whether this {noun} still holds the place is unknown; run it again"
             ) from None
         if not stands:
             raise StorageError(
-                f"{self.store.url}/{self.name} is not this build's any more: another build took "
+                f"{self.store.url}/{self.name} is not this {noun}'s any more: another {noun} took "
                 f"the place over, or {socket.gethostname()} does not see the same folder as the "
-                "machine where the build was started; see that one build runs, on a place that "
+                f"machine where the {noun} was started; see that one {noun} runs, on a place that "
                 "all its machines see, and run it again"
             )
 
@@ -87,16 +116,16 @@ def _digest(claim: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(claim, sort_keys=True).encode()).hexdigest()
 
 
-def refusal(store: Store, other: str) -> ConfigError:
-    """The error for the second build; `other` names the first."""
+def refusal(store: Store, work: Work, other: str) -> ConfigError:
+    """The error for the second program; `other` names the first."""
     return ConfigError(
-        f"--out {store.url}: another build writes there ({other}); wait until it has ended, end "
-        "it, or choose another place"
+        f"{work.at(store)}: another {work.noun} {work.verb}s there ({other}); wait until it has "
+        f"ended, end it, or {work.elsewhere}"
     )
 
 
 def name_of(other: dict[str, Any]) -> str:
-    """A build as an error names it."""
+    """A program as an error names it."""
     return f"process {other['pid']} on {other['host']}, since {other['since']}"
 
 

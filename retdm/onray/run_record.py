@@ -1,0 +1,92 @@
+"""What `run.json` says of a run, and whether a run of that name may be begun or go on."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from retdm.config import Config
+from retdm.data.manifest import Manifest
+from retdm.errors import CheckpointError
+from retdm.labels import LabelSpace
+from retdm.methods import Method
+from retdm.storage import Store
+from retdm.train.checkpoint import check_labels, check_reading, check_settings
+from retdm.train.history import reached
+from retdm.train.result import RESULT
+
+RUN = "run.json"
+Resume = Literal["auto", "never", "must"]
+
+
+def run_record(config: Config, manifest: Manifest, method: Method) -> dict[str, Any]:
+    """What is to be kept of a run: its settings, its data, and the readings of its method."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "labels": list(manifest.labels),
+        "data_digest": manifest.digest,
+        "reading": method.reading,
+    }
+
+
+def is_finished(store: Store, record: Mapping[str, Any], resume: Resume) -> bool:
+    """Check what there is of a run against what is to be.
+
+    Args:
+        store: The run's folder.
+        record: See `run_record`.
+        resume: What to do about an earlier run.
+
+    Returns:
+        True if there is nothing left to do.
+
+    Raises:
+        CheckpointError: If `resume` forbids or misses an earlier run, or it differs.
+    """
+    earlier = store.size(RUN) is not None
+    if earlier and resume == "never":
+        raise CheckpointError(
+            f"{store.url}: a run of this name exists; choose another --run-name, "
+            "or continue it with --resume auto"
+        )
+    if not earlier and resume == "must":
+        raise CheckpointError(
+            f"{store.url}: no run of this name to resume; check --storage and --run-name, "
+            "or start it with --resume auto"
+        )
+    stage, epoch = reached(store)
+    # Before the first checkpoint nothing depends on the settings yet: a wrong one can be mended.
+    if not earlier or not stage:
+        return False
+    before, settings, run = json.loads(store.read(RUN)), record["config"], store.url
+    then, now = (LabelSpace(tuple(one["labels"])) for one in (before, record))
+    check_labels(then, now, what="the run", data=settings["data"]["url"])
+    if before["data_digest"] != record["data_digest"]:
+        raise CheckpointError(
+            f"{run}: the run was trained on shard set {before['data_digest'][:12]}, "
+            f"{settings['data']['url']} now holds {record['data_digest'][:12]}; use the same "
+            "shards or another --run-name"
+        )
+    check_settings(before["config"], settings, stage=stage, epoch=epoch, run=run)
+    if store.size(RESULT) is not None and _epochs(before["config"]) == _epochs(settings):
+        return True
+    reading = record["reading"]
+    check_reading(reading_of(before, reading), reading, run=run, state="begun")
+    return False
+
+
+def prepare(store: Store, record: Mapping[str, Any], resume: Resume) -> bool:
+    """As `is_finished`; and if there is something left to do, note what is to be."""
+    finished = is_finished(store, record, resume)
+    if not finished:
+        store.write(RUN, json.dumps(record, indent=1).encode() + b"\n")
+    return finished
+
+
+def reading_of(record: Mapping[str, Any], otherwise: Mapping[str, str]) -> Mapping[str, str]:
+    """What a `run.json` says of the readings; earlier versions of retdm did not write them."""
+    reading: Mapping[str, str] = record.get("reading", otherwise)
+    return reading
+
+
+def _epochs(settings: Mapping[str, Any]) -> dict[str, int]:
+    return {name: stage["epochs"] for name, stage in settings["stages"].items()}
