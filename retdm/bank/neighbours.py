@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from retdm.bank import keyed
 from retdm.bank.label_sets import LabelSets
+from retdm.precision import exact_products
 
 _BLOCK = 64
 
@@ -49,7 +50,7 @@ def nearest_label_sets(
     if image_sets is None:
         sets = torch.arange(len(label_sets), device=own.device)
     else:
-        sets = image_sets[image_sets >= 0].unique()
+        sets = torch.unique(image_sets[image_sets >= 0])
     shuffle = _tie_order(sets, keyed.key(seed, step, keyed.Draw.LABEL_SET_TIES))
     order = _order(own, label_sets, sets[shuffle])
     # A row's own set is in one column at most: a pass over all of them would take longer.
@@ -119,8 +120,8 @@ def _order(own: Tensor, label_sets: LabelSets, searched: Tensor) -> Tensor:
     rows, columns = label_sets.targets[own].float(), label_sets.targets[searched].float()
     count, labels = len(searched), label_sets.targets.shape[1]
     dtype = torch.float32 if 2 * (labels + 1) * count < 2**24 else torch.float64
-    # Sums above 256 have no exact bfloat16: an autocast region must not touch this product.
-    with torch.autocast(own.device.type, enabled=False):
+    # Sums above 256 have no exact bfloat16.
+    with exact_products(own.device):
         common = (rows @ columns.T).to(dtype)
     # Hamming distance |a| + |b| - 2 |a and b|, without |a|, which a row's order does not need.
     size = columns.sum(1).to(dtype) * count
