@@ -5,6 +5,8 @@ is split. Here each draw is named by integers (seed, step, row) and mixed by Spl
 (Steele, Lea, Flood, OOPSLA 2014), whose output passes the usual statistical batteries.
 """
 
+from enum import IntEnum, unique
+
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -13,6 +15,16 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _MUL_1 = 0xBF58476D1CE4E5B9
 _MUL_2 = 0x94D049BB133111EB
 _WORD = (1 << 64) - 1
+
+
+@unique
+class Draw(IntEnum):
+    """What words are drawn for: as the last name of a key it keeps uses from drawing alike."""
+
+    LABEL_SET_TIES = 1
+    COLUMN = 2
+    INSTANCE_TIES = 3
+    WARP_RANK = 4
 
 
 def key(*names: int) -> int:

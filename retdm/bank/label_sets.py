@@ -8,7 +8,7 @@ import copy
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 
@@ -17,7 +17,6 @@ class LabelSets:
 
     Attributes:
         targets: The distinct rows, bool (sets, labels).
-        as_float: The same as 0.0 and 1.0 in float32, for matrix products.
         set_id: For each sample, the row of its label set in `targets`, int64 (samples).
         label_counts: Samples with each label, int64 (labels).
 
@@ -28,7 +27,6 @@ class LabelSets:
     """
 
     targets: Bool[Tensor, "sets labels"]
-    as_float: Float32[Tensor, "sets labels"]
     set_id: Int64[Tensor, " samples"]
     label_counts: Int64[Tensor, " labels"]
 
@@ -45,7 +43,6 @@ class LabelSets:
         rows = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1])))[:, 0]
         _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
         self.targets = targets[torch.from_numpy(first).to(targets.device)]
-        self.as_float = self.targets.float()
         self.set_id = torch.from_numpy(inverse.astype(np.int64)).to(targets.device)
         self.label_counts = targets.sum(0)
 
@@ -57,7 +54,6 @@ class LabelSets:
         """The same sets with their tensors on `device`."""
         moved = copy.copy(self)
         moved.targets = self.targets.to(device)
-        moved.as_float = self.as_float.to(device)
         moved.set_id = self.set_id.to(device)
         moved.label_counts = self.label_counts.to(device)
         return moved

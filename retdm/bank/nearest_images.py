@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from retdm.precision import exact_products
+
 
 @torch.no_grad()
 def nearest_images(
@@ -50,8 +52,8 @@ def nearest_images(
         >>> columns.tolist()
         [[2, 3], [2, 3], [1, 0], [2, 1]]
     """
-    # bfloat16 products would mix up neighbours: an autocast region must not touch this one.
-    with torch.autocast(anchors.device.type, enabled=False):
+    # Rounded factors would mix up neighbours.
+    with exact_products(anchors.device):
         order = candidates.square().sum(1) - 2 * (anchors @ candidates.T)
     usable = (candidate_sets >= 0) & (candidate_sets != anchor_sets[:, None])
     order = order.masked_fill(~usable, float("inf"))

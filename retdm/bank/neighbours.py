@@ -4,10 +4,10 @@ An equal label set would ask for d < d and can never be satisfied, so only *diff
 neighbours. The distance is Hamming. Ties are massive (many sets differ in one label), and are
 broken by a random order of all sets, drawn anew for each (seed, step) and equal on all ranks.
 
-Shapes: batch = anchors of this rank, sets = distinct label sets of the training table. Costs one
-product of the batch's distinct label sets with those searched, and one pass over its result;
-nothing of size sets x sets is ever built. Images (`nearest_instances`) cost the same for each
-image searched as label sets do for each set.
+Shapes: batch = anchors of this rank, images = those searched. Costs one product of the batch's
+distinct label sets with those searched, and one pass over its result; memory is for these too,
+whatever the number of sets in the table. Images (`nearest_instances`) cost the same for each image
+searched as label sets do for each set.
 """
 
 import torch
@@ -17,16 +17,15 @@ from torch.nn import functional as F
 
 from retdm.bank import keyed
 from retdm.bank.label_sets import LabelSets
+from retdm.precision import exact_products
 
-_TIES = 1
-_INSTANCE_TIES = 3
 _BLOCK = 64
 
 
 def nearest_label_sets(
     anchors: Int64[Tensor, " batch"],
     label_sets: LabelSets,
-    present: Bool[Tensor, " sets"] | None,
+    image_sets: Int64[Tensor, " images"] | None,
     *,
     k: int,
     seed: int,
@@ -37,26 +36,30 @@ def nearest_label_sets(
     Args:
         anchors: Number of each anchor's own label set.
         label_sets: All sets that a number can stand for.
-        present: Which sets may be neighbours; None: all.
+        image_sets: Label sets that may be neighbours, those of the images at hand: a set may come
+            several times, and -1 is none. None: all sets.
         k: Neighbours wanted; 1 or more.
         seed: Of the run.
         step: Global step; with `seed`, fixes the order of ties.
 
     Returns:
         Set numbers, nearest first, and which of them are real. There are min(k, sets) columns;
-        where fewer other sets are present, the last ones are False in the mask.
+        where fewer other sets are at hand, the last ones are False in the mask.
     """
     own, row = torch.unique(anchors, return_inverse=True)
-    every = torch.arange(len(label_sets), device=own.device)
-    sets = every if present is None else every[present]
-    searched = _in_tie_order(sets, sets, keyed.key(seed, step, _TIES))
-    order = _order(own, label_sets, searched)
-    # A row's own set is at one place at most: a pass over all of them would take longer.
-    column = torch.full((len(label_sets),), -1, device=own.device)
-    column[searched] = torch.arange(len(searched), device=own.device)
-    there = (column[own] >= 0).nonzero()[:, 0]
-    order[there, column[own[there]]] = float("inf")
-    found, real = _nearest(order, searched, min(k, len(label_sets)))
+    if image_sets is None:
+        sets = torch.arange(len(label_sets), device=own.device)
+    else:
+        sets = torch.unique(image_sets[image_sets >= 0])
+    shuffle = _tie_order(sets, keyed.key(seed, step, keyed.Draw.LABEL_SET_TIES))
+    order = _order(own, label_sets, sets[shuffle])
+    # A row's own set is in one column at most: a pass over all of them would take longer.
+    at = torch.searchsorted(sets, own)
+    there = (at < torch.searchsorted(sets, own, right=True)).nonzero()[:, 0]
+    column = torch.empty_like(shuffle)
+    column[shuffle] = torch.arange(len(shuffle), device=own.device)
+    order[there, column[at[there]]] = float("inf")
+    found, real = _nearest(order, sets[shuffle], min(k, len(label_sets)))
     return found[row], real[row]
 
 
@@ -89,16 +92,17 @@ def nearest_instances(
     usable = (image_sets >= 0).nonzero()[:, 0]
     # Named by their rank among the usable ones: padding between them must not change the draw.
     names = torch.arange(len(usable), device=usable.device)
-    searched = _in_tie_order(usable, names, keyed.key(seed, step, _INSTANCE_TIES))
+    base = keyed.key(seed, step, keyed.Draw.INSTANCE_TIES)
+    searched = usable[_tie_order(names, base)]
     sets = image_sets[searched]
     order = _order(own, label_sets, sets).masked_fill_(sets == own[:, None], float("inf"))
     found, real = _nearest(order, searched, min(k, len(image_sets)))
     return found[row], real[row]
 
 
-def _in_tie_order(searched: Tensor, names: Tensor, base: int) -> Tensor:
-    """Those searched, shuffled by their names: of equally near ones the earlier is preferred."""
-    return searched[keyed.words(base, names).argsort(stable=True)]
+def _tie_order(names: Tensor, base: int) -> Tensor:
+    """Places of `names` in random order: of equally near ones the earlier is preferred."""
+    return keyed.words(base, names).argsort(stable=True)
 
 
 def _nearest(order: Tensor, searched: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -113,11 +117,11 @@ def _order(own: Tensor, label_sets: LabelSets, searched: Tensor) -> Tensor:
 
     They are whole numbers, which float32 holds exactly up to 2^24 and float64 up to 2^53.
     """
-    rows, columns = label_sets.as_float[own], label_sets.as_float[searched]
+    rows, columns = label_sets.targets[own].float(), label_sets.targets[searched].float()
     count, labels = len(searched), label_sets.targets.shape[1]
     dtype = torch.float32 if 2 * (labels + 1) * count < 2**24 else torch.float64
-    # Sums above 256 have no exact bfloat16: an autocast region must not touch this product.
-    with torch.autocast(own.device.type, enabled=False):
+    # Sums above 256 have no exact bfloat16.
+    with exact_products(own.device):
         common = (rows @ columns.T).to(dtype)
     # Hamming distance |a| + |b| - 2 |a and b|, without |a|, which a row's order does not need.
     size = columns.sum(1).to(dtype) * count

@@ -23,6 +23,14 @@ def bce(
 
     Returns:
         One value per image, 0 or more.
+
+    Example:
+        >>> import torch
+        >>> targets = torch.tensor([[True, False]])
+        >>> round(bce(torch.tensor([[0.0, 0.0]]), targets, reduction="sum").item(), 4)  # 2 log 2
+        1.3863
+        >>> round(bce(torch.tensor([[2.0, -2.0]]), targets, reduction="mean").item(), 4)
+        0.1269
     """
     each = F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
     return each.mean(1) if reduction == "mean" else each.sum(1)

@@ -68,6 +68,14 @@ def center_of_classes(
 
     Returns:
         One value per image and label, 0 or more.
+
+    Example:
+        >>> import torch
+        >>> z, centres = torch.tensor([[[3.0]]]), torch.tensor([[[0.0], [1.0]]])
+        >>> sure = torch.tensor([[[-50.0, 50.0]]])
+        >>> present = torch.tensor([[True]])
+        >>> center_of_classes(z, sure, centres, present, weight=0.5).item()  # 0.25 * (3 - 1)^2
+        1.0
     """
     present = targets.long()
     nll = F.cross_entropy(logits.flatten(0, 1), present.flatten(), reduction="none")

@@ -14,5 +14,11 @@ def reconstruction(
 
     Returns:
         One value per image, 0 or more.
+
+    Example:
+        >>> import torch
+        >>> targets = torch.tensor([[True, False]])
+        >>> reconstruction(torch.tensor([[0.5, 1.0]]), targets).item()  # (0.5^2 + 1^2) / 2
+        0.625
     """
     return (decoded - targets.to(decoded.dtype)).square().mean(1)

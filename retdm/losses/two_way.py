@@ -79,6 +79,16 @@ def way(
         other: `pair_distance` between each anchor and its neighbours.
         mask: True where there is a neighbour; False entries count for nothing.
         settings: Names the reading.
+
+    Example:
+        >>> own, other = torch.tensor([1.0]), torch.tensor([[1.0, 0.5, 9.0]])
+        >>> mask = torch.tensor([[True, False, True]])
+        >>> settings = LossSettings(score="neg_dist", penalty="nll_plus_hinge_margin", margin=2)
+        >>> found = way(own, other, mask, settings)
+        >>> round(found.loss.item(), 4)  # log(1 + 1 + e^-8), and 2 for the tie
+        2.6933
+        >>> found.violations.tolist()  # the tie, of two neighbours
+        [0.5]
     """
     score_other = similarity(other, settings).masked_fill(~mask, float("-inf"))
     scores = torch.cat([similarity(own, settings)[:, None], score_other], dim=1)

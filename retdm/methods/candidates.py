@@ -7,7 +7,7 @@ total, or total + size with the bank; k = neighbours.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from retdm import comm
@@ -26,13 +26,6 @@ class Candidates:
     """Label set of each candidate, live ones first; -1 for one that must not be used."""
     samples: Int64[Tensor, " total"]
     """Image of each live one, as its row in the training table; -1 for padding."""
-
-    def present(self, sets: int) -> Bool[Tensor, " sets"]:
-        """Which of `sets` label sets have a candidate."""
-        # The unusable ones, -1, fall into a last place that is cut off.
-        seen = torch.zeros(sets + 1, dtype=torch.bool, device=self.set_ids.device)
-        seen[self.set_ids] = True
-        return seen[:-1]
 
     def pick(self, columns: Int64[Tensor, "rows k"]) -> Float[Tensor, "rows k embed"]:
         """Embeddings of the given columns; gradients flow to live ones on any rank."""

@@ -32,6 +32,8 @@ from retdm.methods.base import (
 from retdm.methods.classifier import EMBEDDING
 from retdm.models import classifier_head
 
+_MOVED = "from 0, moved once a step by the global batch's members, divided by 1 + their number"
+
 
 class Centres(nn.Module):
     """Centres of groups of images, moved once a training step."""
@@ -203,6 +205,3 @@ def make_center(config: Config, image: nn.Module, labels: int) -> Method:
     """The method in the reading that `center.reading` names."""
     kinds = {"per_label_binary": PerLabelCenter, "multi_hot": MultiHotCenter}
     return kinds[config.center.reading](config, image, labels)
-
-
-_MOVED = "from 0, moved once a step by the global batch's members, divided by 1 + their number"

@@ -16,6 +16,7 @@ from retdm.config import Config
 from retdm.data.batch import Batch
 from retdm.methods.base import Method, StepContext, StepOutput
 from retdm.models import FeatureNet
+from retdm.precision import exact_products
 
 
 class FittedClassifier(nn.Module):
@@ -51,7 +52,9 @@ class LinearClassifier(FittedClassifier):
 
     def forward(self, features: Float[Tensor, "rows features"]) -> Float[Tensor, "rows labels"]:
         """W x + b, in the precision of W."""
-        return features.to(self.weight.dtype) @ self.weight.T + self.bias
+        # On raw features, whose means b takes away again: what is left can be small beside both.
+        with exact_products(features.device):
+            return features.to(self.weight.dtype) @ self.weight.T + self.bias
 
 
 class FittedMethod(Method, ABC):

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from retdm.precision import exact_products
+
 _CELLS = 2**24
 """Of the largest table that is held at a time: 128 MiB in double precision."""
 _SMALL_DECREASE = 1e-10
@@ -72,7 +74,8 @@ def nearest(
     norms = points.square().sum(dim=1)
     for (rows,) in _chunks(len(points), queries):
         # |q - x|^2 up to |q|^2, which does not change the order.
-        distances = torch.addmm(norms, rows, points.T, alpha=-2)
+        with exact_products(rows.device):
+            distances = torch.addmm(norms, rows, points.T, alpha=-2)
         if groups is not None:
             mine = groups[start : start + len(rows), None]
             distances.masked_fill_(mine == groups, torch.inf)

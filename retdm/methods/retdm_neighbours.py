@@ -39,8 +39,8 @@ def near_by_labels(
     own, everywhere = known.set_id[samples], settings.neighbours == "exact"
     k, seed, step = settings.k, context.seed, context.step
     if settings.neighbour_unit == "unique":
-        present = None if everywhere else candidates.present(len(known))
-        sets, real = nearest_label_sets(own, known, present, k=k, seed=seed, step=step)
+        searched = None if everywhere else candidates.set_ids
+        sets, real = nearest_label_sets(own, known, searched, k=k, seed=seed, step=step)
         if not images:
             return (sets, real), None
         drawn = draw_columns(sets, real, candidates.set_ids, samples, seed=seed, step=step)

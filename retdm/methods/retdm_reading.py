@@ -7,11 +7,9 @@ from retdm.config import LossSettings
 
 def reading(settings: LossSettings, *, ways: Literal[1, 2, 4]) -> dict[str, str]:
     """Of the metric and reconstruction losses, by what each is about."""
-    penalty = {
-        "nll": "nll",
-        "nll_weighted": "nll_weighted",
-        "nll_plus_hinge_margin": f"nll_plus_hinge_margin, margin {settings.margin:g}",
-    }.get(settings.penalty, settings.penalty)
+    penalty: str = settings.penalty
+    if settings.penalty == "nll_plus_hinge_margin":
+        penalty += f", margin {settings.margin:g}"
     if settings.penalty not in ("nll", "nll_weighted"):
         penalty += f", {settings.penalty_reduction} over neighbours"
     tau = f", tau {settings.tau:g}" if settings.score.endswith("_tau") else ""

@@ -17,9 +17,6 @@ from retdm.data.batch import Batch
 from retdm.methods.base import StepContext
 from retdm.methods.classifier import Classifier
 
-_DRAWS = 3
-"""Names this use of keyed draws; `retdm.bank` has 1 and 2."""
-
 
 class Warp(Classifier):
     """Scores sigmoid(W f + b), trained by `losses.warp`."""
@@ -57,4 +54,5 @@ def draw(batch: Batch, context: StepContext) -> Int64[Tensor, "pairs labels"]:
     rows, columns = batch.targets.nonzero(as_tuple=True)
     pairs = batch.indices[rows] * labels + columns
     every = torch.arange(labels, device=pairs.device)
-    return keyed.fold(keyed.key(context.seed, context.step, _DRAWS), pairs[:, None], every)
+    base = keyed.key(context.seed, context.step, keyed.Draw.WARP_RANK)
+    return keyed.fold(base, pairs[:, None], every)

@@ -21,6 +21,22 @@ from retdm.train.stages import Stage, plan_stages
 
 log = logging.getLogger(__name__)
 
+_SHAPING = {
+    "checkpoint": ("metric",),
+    "data": ("augment", "image_size", "resize", "train_split", "val_split"),
+    "loss": ("bce_reduction",),
+    "model": ("backbone", "dropout", "embedding", "weights"),
+    "optimizer": (
+        "clip_norm",
+        "drop_factor",
+        "min_lr",
+        "momentum",
+        "patience",
+        "weight_decay",
+    ),
+    "run": ("deterministic", "gradients", "precision"),
+}
+
 
 def start_from(run: Run) -> None:
     """Put the checkpoint `start_from` names into a fresh run: parts, optimizer and position.
@@ -106,20 +122,3 @@ def _differences(before: Config, now: Config, classification: str) -> list[tuple
         for table, keys in shaping.items()
         for key in keys
     ]
-
-
-_SHAPING = {
-    "checkpoint": ("metric",),
-    "data": ("augment", "image_size", "resize", "train_split", "val_split"),
-    "loss": ("bce_reduction",),
-    "model": ("backbone", "dropout", "embedding", "weights"),
-    "optimizer": (
-        "clip_norm",
-        "drop_factor",
-        "min_lr",
-        "momentum",
-        "patience",
-        "weight_decay",
-    ),
-    "run": ("deterministic", "gradients", "precision"),
-}

@@ -92,7 +92,8 @@ class Stepper:
         return output
 
     def _context(self) -> StepContext:
-        # Rows drift only while the image net learns: until then they are exact at any step.
+        # Rows drift only while the image net learns. Before, they are never stale, if not what the
+        # net says of the same image now: augmentation shows it another crop.
         drifting = "image" in self.stage.train
         warm = not drifting or self.stage_step >= self.config.bank.warmup_steps
         return StepContext(

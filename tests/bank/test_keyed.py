@@ -35,6 +35,11 @@ def test_pairs_differ():
     assert len(keyed.fold(9, first, second).unique()) == 2000
 
 
+def test_uses_draw_different_words():
+    drawn = [keyed.words(keyed.key(0, 0, use), torch.arange(9)).tolist() for use in keyed.Draw]
+    assert len({word for words in drawn for word in words}) == 9 * len(keyed.Draw)
+
+
 def test_bits_are_balanced():
     words = keyed.words(7, torch.arange(4000))
     for bit in range(63):

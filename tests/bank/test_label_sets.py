@@ -12,7 +12,6 @@ def test_each_sample_finds_its_own_set(labels):
     known = LabelSets(targets)
     assert torch.equal(known.targets[known.set_id], targets)
     assert len(known) == len({tuple(row) for row in targets.tolist()})
-    assert torch.equal(known.as_float, known.targets.float())
 
 
 def test_numbers_do_not_depend_on_the_order_of_samples():
@@ -31,9 +30,15 @@ def test_labels_are_counted_once_a_sample():
 
 def test_moving_keeps_the_sets():
     known = LabelSets(torch.eye(3, dtype=torch.bool)).to("meta")
-    tensors = (known.targets, known.as_float, known.set_id, known.label_counts)
+    tensors = (known.targets, known.set_id, known.label_counts)
     assert all(tensor.device.type == "meta" for tensor in tensors)
     assert len(known) == 3
+
+
+def test_a_label_takes_one_byte_of_a_label_set():
+    known = LabelSets(torch.eye(50, dtype=torch.bool).repeat(3, 1))
+    tensors = [value for value in vars(known).values() if isinstance(value, torch.Tensor)]
+    assert sum(t.nbytes for t in tensors) == 50 * 50 + 8 * 150 + 8 * 50
 
 
 def test_an_empty_table_is_an_error():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from retdm.bank import LabelSets, nearest_label_sets
+from tests.bank.largest import Largest
 
 
 def sets(rows=60, labels=7, seed=0):
@@ -24,8 +25,8 @@ def brute_force(known, anchor, present, k):
 def test_distances_are_the_smallest_there_are(k):
     known = sets()
     present = torch.rand(len(known), generator=torch.Generator().manual_seed(1)) < 0.5
-    anchors = torch.arange(len(known))
-    found, mask = nearest_label_sets(anchors, known, present, k=k, seed=0, step=0)
+    anchors, images = torch.arange(len(known)), present.nonzero()[:, 0]
+    found, mask = nearest_label_sets(anchors, known, images, k=k, seed=0, step=0)
     assert mask.all()
     for anchor in range(len(known)):
         chosen = found[anchor].tolist()
@@ -36,21 +37,40 @@ def test_distances_are_the_smallest_there_are(k):
         assert distances == brute_force(known, anchor, present, k)
 
 
-def test_none_present_means_all():
+def test_no_images_named_means_all_sets():
     known = sets()
-    every = torch.ones(len(known), dtype=torch.bool)
+    every = torch.arange(len(known))
     anchors = torch.arange(5)
     one = nearest_label_sets(anchors, known, None, k=4, seed=0, step=0)
     two = nearest_label_sets(anchors, known, every, k=4, seed=0, step=0)
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
+def test_order_repetition_and_padding_of_the_images_change_nothing():
+    known, anchors = sets(), torch.arange(20)
+    plain = torch.tensor([3, 7, 8, 15, 30])
+    mixed = torch.tensor([-1, 30, 8, 3, 8, -1, 15, 7, 3])
+    one = nearest_label_sets(anchors, known, plain, k=4, seed=0, step=0)
+    two = nearest_label_sets(anchors, known, mixed, k=4, seed=0, step=0)
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_a_search_among_images_takes_no_more_memory_in_a_longer_table():
+    largest = []
+    for rows in (300, 3000):
+        known = sets(rows, labels=20)
+        assert len(known) > 0.9 * rows
+        with Largest() as seen:
+            nearest_label_sets(torch.arange(9), known, torch.arange(40), k=4, seed=0, step=0)
+        largest.append(seen.numel)
+    assert largest[0] == largest[1]
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_too_few_sets_are_masked_not_repeated(count):
     known = sets()
-    present = torch.zeros(len(known), dtype=torch.bool)
-    present[:count] = True
-    found, mask = nearest_label_sets(torch.tensor([0, 9]), known, present, k=5, seed=0, step=0)
+    images = torch.arange(count)
+    found, mask = nearest_label_sets(torch.tensor([0, 9]), known, images, k=5, seed=0, step=0)
     assert found.shape == mask.shape == (2, 5)
     assert mask.sum(1).tolist() == [max(count - 1, 0), count]
     assert sorted(found[1][mask[1]].tolist()) == list(range(count))

@@ -1,5 +1,6 @@
 """Distances, above all where points coincide."""
 
+import pytest
 import torch
 
 from retdm.losses import euclidean, squared, unit
@@ -27,6 +28,18 @@ def test_gradient_is_bounded_and_zero_at_zero():
     assert x.grad[0].tolist() == [0, 0]
     assert (x.grad.norm(dim=1) <= 1).all()
     torch.testing.assert_close(x.grad[2], torch.tensor([0.6, 0.8]))
+
+
+@pytest.mark.parametrize("distance", [squared, euclidean])
+def test_gradients_of_distances_are_those_of_finite_differences(distance):
+    rng = torch.Generator().manual_seed(1)
+    a, b = (torch.randn(n, 3, generator=rng).double().requires_grad_() for n in (4, 1))
+    assert torch.autograd.gradcheck(distance, (a, b))
+
+
+def test_gradient_of_unit_is_that_of_finite_differences():
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).double().requires_grad_()
+    assert torch.autograd.gradcheck(unit, (x,))
 
 
 def test_unit_of_zero_is_zero():

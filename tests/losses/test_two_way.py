@@ -79,8 +79,9 @@ def test_matches_the_loops(score, penalty, reduction):
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_gradients_are_those_of_finite_differences(score, penalty):
-    settings = LossSettings(score=score, penalty=penalty)
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_gradients_are_those_of_finite_differences(score, penalty, reduction):
+    settings = LossSettings(score=score, penalty=penalty, penalty_reduction=reduction)
     a, b, near, mask = case(batch=3, k=3)
     inputs = [x.clone().requires_grad_() for x in (a, b, near)]
 

@@ -1,5 +1,7 @@
 """What holds on one process holds on several: gradients, weights, losses and the bank."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from retdm import comm
 from retdm.bank import Bank, LabelSets
-from retdm.config import Config, parse
+from retdm.config import Config, LossSettings, parse
 from retdm.data.batch import Batch
 from retdm.methods import METHODS, StepContext
 
@@ -109,6 +111,8 @@ READINGS = {
     "unit, margin": config(score="unit_sq_tau", penalty="nll_plus_hinge_margin", gamma=0.5),
     "exact": config(neighbours="exact", penalty="nll_weighted", penalty_reduction="mean"),
     "batch": config(neighbours="batch", score="neg_sq_dist", penalty="nll_plus_softplus"),
+    "tau": config(score="neg_dist_tau"),
+    "inv": config(score="inv", penalty="nll_plus_hinge", penalty_reduction="mean"),
     "instances": config(neighbour_unit="instances"),
     "instances, exact": config(neighbour_unit="instances", neighbours="exact"),
     "one-way": config("retdm-one-way"),
@@ -130,6 +134,12 @@ SIZES = [7, 8, 5, 4, 2]  # 2 over 3 ranks: one of them has nothing but padding
 def test_every_method_with_steps_is_here():
     stepping = {name for name, entry in METHODS.items() if entry.kind.reach}
     assert {settings.method for settings in READINGS.values()} == stepping
+
+
+def test_every_score_penalty_and_source_of_neighbours_is_here():
+    for name in ("score", "penalty", "penalty_reduction", "neighbours", "neighbour_unit"):
+        used = {getattr(settings.loss, name) for settings in READINGS.values()}
+        assert used == set(get_args(LossSettings.model_fields[name].annotation)), name
 
 
 @pytest.mark.parametrize("world", [2, 3])

@@ -1,29 +1,44 @@
-"""What every method must satisfy; a new one joins by being registered."""
+"""What every method must satisfy in each of its readings; new ones join by being listed."""
+
+from typing import Literal, get_args, get_origin
 
 import pytest
 import torch
 from torch import nn
 
 from retdm.bank import LabelSets
-from retdm.config import Config, parse
+from retdm.config import Config, apply_overrides, parse
 from retdm.data.batch import Batch
 from retdm.errors import ConfigError
 from retdm.methods import METHODS, StepContext, build_method
 from retdm.methods.fitted import FittedMethod
+from tests.methods.variants import VARIANTS
 
 LABELS = 4
-FITTED = [name for name, entry in METHODS.items() if issubclass(entry.kind, FittedMethod)]
 TABLE = {
     "data": {"image_size": 32},
     "model": {"backbone": "squeezenet1_1", "weights": "none", "embedding": 8},
 }
 
 
-def config(**more):
+def parsed(**more):
     return parse(Config, TABLE | more, source="test")
 
 
-@pytest.fixture(params=METHODS)
+def config(name, *more):
+    """Settings of one of `VARIANTS`."""
+    return parsed(**apply_overrides({}, [*VARIANTS[name], *more]))
+
+
+def entry(name):
+    return METHODS[config(name).method]
+
+
+FITTED = [name for name in VARIANTS if issubclass(entry(name).kind, FittedMethod)]
+STEPPING = [name for name in VARIANTS if name not in FITTED]
+
+
+@pytest.fixture(params=VARIANTS)
 def name(request):
     return request.param
 
@@ -33,9 +48,9 @@ def model(name):
     return made(name)
 
 
-def made(name, **more):
+def made(name):
     """The method; fitted to a few images if it is one that is fitted."""
-    method = build_method(config(method=name, **more), LABELS)
+    method = build_method(config(name), LABELS)
     if isinstance(method, FittedMethod):
         images, targets = batch(60).images, batch(60).targets
         method.fit(method.embed(images).detach(), targets)
@@ -59,6 +74,16 @@ def batch(rows=4):
 def context(losses):
     sets = LabelSets(torch.eye(LABELS, dtype=torch.bool).repeat(2, 1))
     return StepContext(losses, None, False, sets, seed=0, step=0)
+
+
+def test_every_method_is_here_in_every_reading_of_its_own_settings():
+    chosen = {override for overrides in VARIANTS.values() for override in overrides}
+    assert chosen >= {f"method={name}" for name in METHODS}
+    for table in ("asl", "center", "c2ae", "warp", "cnn_rnn", "lmmo", "mlspl"):
+        for name, field in type(getattr(parsed(), table)).model_fields.items():
+            if get_origin(field.annotation) is Literal:
+                others = set(get_args(field.annotation)) - {field.default}
+                assert {f"{table}.{name}={value}" for value in others} <= chosen
 
 
 def test_its_losses_reach_all_its_parts(stepping):
@@ -115,10 +140,10 @@ def easy():
     return Batch(images, targets, torch.arange(14), torch.ones(14, dtype=torch.bool), 14)
 
 
-@pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.kind.reach])
+@pytest.mark.parametrize("name", STEPPING)
 def test_its_loss_falls_and_its_scores_tell_easy_labels_apart(name):
     torch.manual_seed(0)
-    method, data = METHODS[name].make(config(method=name), Bits(), LABELS), easy()
+    method, data = entry(name).make(config(name), Bits(), LABELS), easy()
     optimizer = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9)
     totals = []
     for step in range(150):
@@ -153,12 +178,12 @@ def test_scores_do_not_depend_on_the_rest_of_the_batch(model):
 
 def test_weights_are_a_function_of_the_seed(name):
     torch.manual_seed(1)
-    one = build_method(config(method=name), LABELS).state_dict()
+    one = build_method(config(name), LABELS).state_dict()
     after = torch.rand(1)
     torch.manual_seed(1)
     assert torch.rand(1) == after  # nobody else's random numbers moved
-    two = build_method(config(method=name), LABELS).state_dict()
-    other = build_method(config(method=name, seed=7), LABELS).state_dict()
+    two = build_method(config(name), LABELS).state_dict()
+    other = build_method(config(name, "seed=7"), LABELS).state_dict()
     torch.testing.assert_close(one, two, rtol=0, atol=0)
     part = "image" if name in FITTED else "classifier"
     fresh = [name for name in one if name.startswith(f"parts.{part}.")]
@@ -167,7 +192,7 @@ def test_weights_are_a_function_of_the_seed(name):
 
 
 def test_survives_a_checkpoint(name, model):
-    other = build_method(config(method=name, seed=9), LABELS)
+    other = build_method(config(name, "seed=9"), LABELS)
     before = other.scores(batch().images)
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other.scores(batch().images), model.scores(batch().images))
@@ -181,7 +206,7 @@ def test_a_fit_is_a_function_of_its_input(name):
 
 @pytest.mark.parametrize("name", FITTED)
 def test_a_fit_takes_no_steps_and_leaves_the_image_net_alone(name):
-    fresh, fitted = build_method(config(method=name), LABELS), made(name)
+    fresh, fitted = build_method(config(name), LABELS), made(name)
     for key, value in fresh.parts["image"].state_dict().items():
         assert torch.equal(value, fitted.parts["image"].state_dict()[key])
     assert not any(parameter.requires_grad for parameter in fitted.parameters())
@@ -196,7 +221,7 @@ def test_a_fit_tells_separable_features_apart(name):
     # 10 neighbours needs about as many images of a label set, hence 350 for 16 sets.
     right = []
     for seed in range(6):
-        method = build_method(config(method=name), LABELS)
+        method = build_method(config(name), LABELS)
         width = method.parts["image"].width
         rng = torch.Generator().manual_seed(seed)
         targets = torch.rand(400, LABELS, generator=rng) < 0.4
@@ -219,18 +244,18 @@ def test_reading_is_text(model):
 )
 def test_an_unknown_method_is_an_error(method, message):
     with pytest.raises(ConfigError, match=message):
-        build_method(config(method=method), LABELS)
+        build_method(parsed(method=method), LABELS)
 
 
 def test_a_stage_that_trains_an_unreached_part_is_an_error():
     stages = {"1": {"train": ["image", "classifier", "label"], "losses": ["classification"]}}
     with pytest.raises(ConfigError, match=r"stages\.1\.train has 'label', .* add metric or rec"):
-        build_method(config(method="retdm", stages=stages), LABELS)
+        build_method(parsed(method="retdm", stages=stages), LABELS)
 
 
 def test_bce_passes_over_parts_it_does_not_have():
     stages = {"1": {"train": ["image", "classifier", "label"], "losses": ["classification"]}}
-    assert set(build_method(config(method="bce", stages=stages), LABELS).parts) == {
+    assert set(build_method(parsed(method="bce", stages=stages), LABELS).parts) == {
         "image",
         "classifier",
     }

@@ -15,6 +15,7 @@ from retdm.methods.large_margin import (
     positive_part,
     ridge_regression,
 )
+from tests.methods.given_gradient import GivenGradient
 
 IMAGES, LABELS, K, COST = 30, 4, 5, 2.0
 
@@ -58,17 +59,9 @@ def test_objective_is_its_definition(problem):
 
 
 def test_gradient_is_that_of_the_objective(problem):
-    objective, metric = MarginObjective(*problem, cost=COST), random_metric()
-    _, gradient = objective.value_and_gradient(metric)
-    for row in range(LABELS):
-        for column in range(LABELS):
-            step = torch.zeros(LABELS, LABELS, dtype=torch.float64)
-            step[row, column] = 1e-6
-            above = objective.value_and_gradient(metric + step)[0]
-            below = objective.value_and_gradient(metric - step)[0]
-            assert float(above - below) / 2e-6 == pytest.approx(
-                float(gradient[row, column]), abs=1e-5
-            )
+    objective, metric = MarginObjective(*problem, cost=COST), random_metric().requires_grad_()
+    value = lambda metric: GivenGradient.apply(metric, objective.value_and_gradient)
+    assert torch.autograd.gradcheck(value, (metric,))
 
 
 def test_objective_never_rises_and_ends_where_no_step_helps(problem):

@@ -18,6 +18,7 @@ from retdm.methods import StepContext
 from retdm.methods.candidates import gather_candidates
 from retdm.methods.effective_rank import effective_rank
 from retdm.methods.retdm import Retdm
+from tests.bank.largest import Largest
 from tests.methods.pixels import LABELS, WIDTH, Pixels, batch, table
 
 ALL = frozenset({"classification", "metric", "reconstruction"})
@@ -50,11 +51,10 @@ def slow_parts(model, data, given):
         view = given.bank.view(given.step)
         columns += list(view.embeddings)
         column_sets += view.set_ids.tolist()
-    present = torch.tensor([s in column_sets for s in range(len(sets))])
     own_sets, names = sets.set_id[data.indices], {"seed": given.seed, "step": given.step}
     everywhere = settings.neighbours == "exact"
     if settings.neighbour_unit == "unique":
-        searched = None if everywhere else present
+        searched = None if everywhere else torch.tensor(column_sets)
         near, mask = nearest_label_sets(own_sets, sets, searched, k=settings.k, **names)
         drawn, found = draw_columns(near, mask, torch.tensor(column_sets), data.indices, **names)
     else:
@@ -147,6 +147,25 @@ def test_the_bank_matters_only_where_it_is_used():
     assert value(bank=filled_bank(), use_bank=False) == value()
     assert value(bank=Bank(10, WIDTH)) == value()
     assert value(bank=Bank(0, WIDTH)) == value()
+
+
+@pytest.mark.parametrize("unit", ["unique", "instances"])
+@pytest.mark.parametrize("ways", [2, 4])
+def test_a_step_makes_nothing_of_the_size_of_the_table(ways, unit):
+    numbers = torch.arange(9000)
+    known = LabelSets(numbers[:, None].bitwise_and(2 ** torch.arange(14)) > 0)
+    settings = {"model": {"embedding": WIDTH}, "loss": {"neighbour_unit": unit}}
+    model = Retdm(parse(Config, settings, source="t"), Pixels(), 14, ways=ways)
+    bank = Bank(20, WIDTH)
+    bank.push(BankRows(torch.randn(20, WIDTH), known.set_id[:20], numbers[:20]), step=0)
+    data = batch()
+    given = StepContext(ALL, bank, True, known, seed=1, step=4)
+    with Largest() as seen:
+        targets = known.targets[known.set_id[data.indices]]
+        whole = Batch(data.images, targets, data.indices, data.valid, 6)
+        model(whole, given).total.backward()
+    assert len(known) == 9000
+    assert seen.numel < 9000
 
 
 def test_rows_for_the_bank_are_the_valid_ones():

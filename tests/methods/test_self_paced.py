@@ -17,6 +17,7 @@ from retdm.methods.self_paced import (
     pair_weights,
     regulariser,
 )
+from tests.methods.given_gradient import GivenGradient
 
 IMAGES, LABELS, WIDTH = 40, 3, 6
 KINDS = ["hard", "linear"]
@@ -91,6 +92,10 @@ def test_gradient_is_that_of_the_value(problem):
     value.backward()
     torch.testing.assert_close(gradient, free.grad)
     torch.testing.assert_close(model.value_and_gradient(point, weights)[0], value.detach())
+    given = lambda point: GivenGradient.apply(
+        point, lambda at: model.value_and_gradient(at, weights)
+    )
+    assert torch.autograd.gradcheck(given, (free,))
 
 
 def test_classifiers_are_scikit_learns(problem):

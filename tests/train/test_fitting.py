@@ -85,11 +85,13 @@ def test_a_finished_fit_is_not_redone(finished, small, monkeypatch):
 @pytest.mark.parametrize("method", FITTED)
 def test_two_ranks_end_where_one_does(ranks, small, tmp_path, method):
     config = small(f"method={method}", *SETTINGS)
-    alone = _rank_train(0, config, tmp_path / "alone/run")
-    found = ranks(2).run(_rank_train, config, tmp_path / "both/run")
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
-    # Batches of other sizes give features that differ in the last bits, and the fit is steep.
-    torch.testing.assert_close(found[0], alone, rtol=1e-2, atol=1e-3)
+    found = ranks(2).run(_rank_train, config, tmp_path / "both")
+    # From the features that the two have stored: batches of other sizes can give features that
+    # differ in the last bits (the test below bounds that), and the fit is steep.
+    (alone,) = ranks(1).run(_rank_train, config, tmp_path / "alone")
+    assert len(list((tmp_path / "features").iterdir())) == 1
+    for one in found:
+        torch.testing.assert_close(one, alone, rtol=0, atol=0)
 
 
 def test_features_are_those_of_the_network_in_table_order(ranks, small):
@@ -99,7 +101,7 @@ def test_features_are_those_of_the_network_in_table_order(ranks, small):
     assert alone.rows.tolist() == list(range(len(data)))
     first, second = ranks(2).run(_stream, config)
     assert second is None
-    np.testing.assert_allclose(first.values, alone.values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(first.values, alone.values, rtol=1e-5, atol=1e-5)
 
 
 def _stream(rank, config):

@@ -1,4 +1,4 @@
-"""Whole runs in one process: stages, resume, results."""
+"""Whole runs in one process, and resume on two: stages, resume, results."""
 
 import json
 import shutil
@@ -8,12 +8,12 @@ import torch
 
 from retdm.data.manifest import load_manifest
 from retdm.errors import CheckpointError, DivergenceError
-from retdm.methods import METHODS
 from retdm.storage import open_store
 from retdm.train import checkpoint
 from retdm.train.loop import train
 from retdm.train.result import conclude
 from retdm.train.session import LocalSession
+from tests.methods.variants import VARIANTS
 from tests.train.conftest import settings
 
 pytestmark = pytest.mark.slow
@@ -134,15 +134,44 @@ def test_a_run_cut_short_ends_where_the_unbroken_run_ends(finished, small, tmp_p
     assert steps == sorted(steps)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"retdm"}))
-def test_every_method_resumes_where_it_was_cut_off(small, tmp_path, method):
-    config = small(f"method={method}", "stages.2.epochs=0")
+@pytest.mark.parametrize("name", sorted(VARIANTS.keys() - {"retdm"}))
+def test_every_method_resumes_where_it_was_cut_off(small, tmp_path, name):
+    config = small(*VARIANTS[name], "stages.2.epochs=0")
     whole = _train(config, tmp_path / "whole")
     with pytest.raises(Interrupted):
         _train(config, tmp_path / "cut", Fragile(min(2, len(whole.history))))
     resumed = _train(config, tmp_path / "cut")
     _equal(whole.method.state_dict(), resumed.method.state_dict())
     assert whole.progress == resumed.progress
+
+
+def _rank_train(rank, config, root, reports):
+    """What one rank ends with; cut off after so many reports, unless that is 0."""
+    session = Fragile(root, reports) if reports else None
+    try:
+        run = _train(config, root, session)
+    except Interrupted:
+        return None
+    bank = {} if run.bank is None else run.bank.state_dict()
+    return run.method.state_dict(), bank, run.progress
+
+
+@pytest.mark.parametrize(
+    "name", ["retdm", "retdm-four-way", "center", "center, multi hot", "c2ae"]
+)
+def test_two_ranks_resume_where_they_were_cut_off(ranks, small, tmp_path, name):
+    # Stage 3 alone is that of all losses; its second epoch begins with a bank from the first.
+    more = (
+        "stages.1.epochs=0",
+        "stages.2.epochs=0",
+        "stages.3.epochs=2",
+        "run.deterministic=true",
+    )
+    config = small(*VARIANTS[name], *more)
+    whole = ranks(2).run(_rank_train, config, tmp_path / "whole", 0)
+    assert ranks(2).run(_rank_train, config, tmp_path / "cut", 1) == [None, None]
+    resumed = ranks(2).run(_rank_train, config, tmp_path / "cut", 0)
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
 
 
 def test_a_finished_run_can_be_given_more_epochs(small, tmp_path):

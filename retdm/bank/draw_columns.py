@@ -14,8 +14,6 @@ from torch import Tensor
 
 from retdm.bank import keyed
 
-_DRAW = 2
-
 
 def draw_columns(
     neighbours: Int64[Tensor, "batch k"],
@@ -44,7 +42,7 @@ def draw_columns(
     first = torch.searchsorted(in_order, neighbours)
     count = torch.searchsorted(in_order, neighbours, right=True) - first
     found = mask & (count > 0)
-    word = keyed.fold(keyed.key(seed, step, _DRAW), anchors[:, None], neighbours)
+    word = keyed.fold(keyed.key(seed, step, keyed.Draw.COLUMN), anchors[:, None], neighbours)
     # With counts far below 2^63 the remainder is uniform for every purpose.
     at = first + word % count.clamp(min=1)
     return torch.where(found, columns[at.clamp(max=len(columns) - 1)], 0), found
