@@ -147,7 +147,7 @@ def test_every_method_resumes_where_it_was_cut_off(small, tmp_path, name):
 
 def _rank_train(rank, config, root, reports):
     """What one rank ends with; cut off after so many reports, unless that is 0."""
-    session = Fragile(root, reports) if reports else None
+    session = Fragile(reports) if reports else None
     try:
         run = _train(config, root, session)
     except Interrupted:
@@ -160,7 +160,8 @@ def _rank_train(rank, config, root, reports):
     "name", ["retdm", "retdm-four-way", "center", "center, multi hot", "c2ae"]
 )
 def test_two_ranks_resume_where_they_were_cut_off(ranks, small, tmp_path, name):
-    # Stage 3 alone is that of all losses; its second epoch begins with a bank from the first.
+    # Stage 3 alone is that of all losses; its second epoch begins with a bank from the first, and
+    # is cut off just before its checkpoint.
     more = (
         "stages.1.epochs=0",
         "stages.2.epochs=0",
@@ -169,7 +170,7 @@ def test_two_ranks_resume_where_they_were_cut_off(ranks, small, tmp_path, name):
     )
     config = small(*VARIANTS[name], *more)
     whole = ranks(2).run(_rank_train, config, tmp_path / "whole", 0)
-    assert ranks(2).run(_rank_train, config, tmp_path / "cut", 1) == [None, None]
+    assert ranks(2).run(_rank_train, config, tmp_path / "cut", 2) == [None, None]
     resumed = ranks(2).run(_rank_train, config, tmp_path / "cut", 0)
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
 
