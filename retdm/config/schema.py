@@ -123,7 +123,11 @@ class BankSettings(Settings):
 class OptimizerSettings(Settings):
     """Stochastic gradient descent and its schedule (`optimizer.*`)."""
 
-    lr: float = Field(default=0.1, gt=0)
+    lr: float = Field(
+        default=0.1,
+        gt=0,
+        description="The paper's, for a BCE averaged over labels; start at 0.01 with a summed one",
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     drop_factor: float = Field(default=0.1, gt=0, lt=1, description="lr factor on a plateau")

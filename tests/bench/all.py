@@ -14,6 +14,7 @@ from machine import one_line
 _FOLDER = Path(__file__).resolve().parent
 _QUICK = {
     "bench_builder": ["--mib", "20", "--rounds", "1"],
+    "bench_checkpoint": ["--rows", "2", "--every", "2", "--rounds", "1"],
     "bench_decoders": ["--photos", "4", "--rounds", "1"],
     "bench_loader": ["--samples", "64", "--rounds", "1"],
     "bench_memory": ["--epochs", "2"],
