@@ -76,7 +76,7 @@ class LossSettings(Settings):
     """The objective L = L_c + lambda1 * L_d + lambda2 * L_r, eq. (13) (`loss.*`).
 
     The paper's text leaves the exact form of (5)-(8) open; each reading has a name here and is
-    printed in every result. The defaults are the reading that trained best (README, "Does RETDM
+    printed in every result. The defaults are the reading that did no harm (README, "Does RETDM
     help?"), not the literal one: that is score "neg_dist", penalty "nll_plus_hinge" and
     bce_reduction "mean".
     """
