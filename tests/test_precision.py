@@ -17,8 +17,10 @@ CPU = torch.device("cpu")
 @contextmanager
 def switched(on):
     before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, on
-    yield
-    torch.backends.cuda.matmul.allow_tf32 = before
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @pytest.fixture(params=[True, False], ids=["tf32", "plain"])

@@ -67,8 +67,11 @@ def is_finished(store: Store, record: Mapping[str, Any], resume: Resume) -> bool
             "shards or another --run-name"
         )
     check_settings(before["config"], settings, stage=stage, epoch=epoch, run=run)
-    if store.size(RESULT) is not None and _epochs(before["config"]) == _epochs(settings):
-        return True
+    if store.size(RESULT) is not None:
+        # Not those of `run.json`: a run that was given more epochs may have died since.
+        done = json.loads(store.read(RESULT))["config"]
+        if _epochs(done) == _epochs(settings):
+            return True
     reading = record["reading"]
     check_reading(reading_of(before, reading), reading, run=run, state="begun")
     return False

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from retdm.errors import CheckpointError, NotFoundError
@@ -45,15 +45,22 @@ def ranked(history: Epochs) -> Epochs:
     return [entry for _, entry in order]
 
 
-def best(history: Epochs) -> dict[str, Any]:
-    """The epoch with the highest `rank_score`."""
-    return ranked(history)[0]
+def best(history: Epochs, kept: Sequence[Kept]) -> dict[str, Any]:
+    """The epoch with the highest `rank_score` among those whose checkpoints are there."""
+    return ranked(_present(history, kept))[0]
+
+
+def _present(history: Epochs, kept: Sequence[Kept]) -> Epochs:
+    """Without epochs of a run that this one started from, and those whose checkpoints are lost."""
+    names = {one.name for one in kept}
+    return [entry for entry in history if entry["checkpoint"] in names]
 
 
 def retain(kept: Sequence[Kept], history: Epochs, *, keep_best: int) -> list[Kept]:
     """The checkpoints to keep, in their order: newest and the one before, last epoch, best ones.
 
-    The one before the newest is what a run goes back to if the newest turns out damaged.
+    The one before the newest is what a run goes back to if the newest turns out damaged; what were
+    the best ones then is kept as well.
 
     Args:
         kept: All there are, oldest first.
@@ -61,9 +68,9 @@ def retain(kept: Sequence[Kept], history: Epochs, *, keep_best: int) -> list[Kep
         keep_best: How many of the best epochs' checkpoints to keep.
     """
     wanted = {one.name for one in kept[-2:]}
-    if history:
-        wanted |= {history[-1]["checkpoint"]}
-        wanted |= {entry["checkpoint"] for entry in ranked(history)[:keep_best]}
+    for until in kept[-2:]:
+        past = [entry for entry in _present(history, kept) if entry["step"] <= until.step]
+        wanted |= {entry["checkpoint"] for entry in [*past[-1:], *ranked(past)[:keep_best]]}
     return [one for one in kept if one.name in wanted]
 
 
@@ -77,9 +84,10 @@ def publish(store: Store, history: Epochs, kept: Sequence[Kept]) -> None:
     """
     if not history and not kept:
         return
+    present = _present(history, kept)
     index = {
-        "latest": history[-1]["checkpoint"] if history else None,
-        "best": best(history)["checkpoint"] if history else None,
+        "latest": present[-1]["checkpoint"] if present else None,
+        "best": ranked(present)[0]["checkpoint"] if present else None,
         "history": history,
         "kept": [asdict(one) for one in kept],
     }
@@ -93,13 +101,7 @@ def kept_checkpoints(store: Store) -> list[Kept]:
         CheckpointError: If the index is not one.
     """
     index = _read(store)
-    names = {field.name for field in fields(Kept)}
-    entries = index.get("kept", []) if isinstance(index, dict) else None
-    if not isinstance(entries, list) or any(
-        not isinstance(entry, dict) or set(entry) != names for entry in entries
-    ):
-        raise CheckpointError(f"{store.url}/{INDEX}: not an index of checkpoints; remove the run")
-    return [Kept(**entry) for entry in entries]
+    return index["kept"] if index else []
 
 
 def checkpoint_name(store: Store, which: str) -> str:
@@ -126,20 +128,35 @@ def checkpoint_name(store: Store, which: str) -> str:
 def reached(store: Store) -> tuple[str, int]:
     """Stage of the run's newest checkpoint and its epochs that are begun; ("", 0): none."""
     index = _read(store)
-    if not index:
+    if not index or not index["kept"]:
         return "", 0
-    if newest := index.get("kept", [])[-1:]:
-        return str(newest[0]["stage"]), int(newest[0]["epoch"]) + (newest[0]["next_batch"] > 0)
-    last = index["history"][-1]
-    return str(last["stage"]), int(last["epoch"])
+    newest: Kept = index["kept"][-1]
+    return newest.stage, newest.epoch + (newest.next_batch > 0)
 
 
-def _read(store: Store) -> Any:
+def _read(store: Store) -> dict[str, Any]:
+    """The index with its `kept` as such; empty if there is none."""
     try:
-        return json.loads(store.read(INDEX))
+        index = json.loads(store.read(INDEX))
     except NotFoundError:
         return {}
     except ValueError as error:
         raise CheckpointError(
-            f"{store.url}/{INDEX}: not JSON ({error}); remove the run, or restore the file"
+            f"{store.url}/{INDEX}: not JSON ({error}); restore the file, or use another --run-name"
+        ) from None
+    if isinstance(index, dict) and "history" in index and "kept" not in index:
+        raise CheckpointError(
+            f"{store.url}: a run of an earlier version of retdm, whose checkpoints this one does "
+            "not read; use another --run-name"
+        )
+    try:
+        return {
+            "latest": index["latest"],
+            "best": index["best"],
+            "kept": [Kept(**entry) for entry in index["kept"]],
+        }
+    except (TypeError, KeyError):
+        raise CheckpointError(
+            f"{store.url}/{INDEX}: not an index of checkpoints; restore the file, or use another "
+            "--run-name"
         ) from None

@@ -6,6 +6,7 @@ between leaves an index of whole checkpoints. Training does not wait, unless the
 still on its way.
 """
 
+import logging
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,10 +15,14 @@ from typing import Any
 
 from torch import Tensor
 
+from retdm.errors import StorageError, TransientStorageError
 from retdm.storage import Store
+from retdm.storage.file import FileStore
 from retdm.train import checkpoint
 from retdm.train.checkpoint import TrainingState
 from retdm.train.history import Epochs, Kept, kept_checkpoints, publish, retain
+
+log = logging.getLogger(__name__)
 
 
 class Keeper:
@@ -48,7 +53,10 @@ class Keeper:
         known = {checkpoint.file_of(one.name) for one in self.kept}
         for name in self.store.names(checkpoint.FOLDER):
             if name not in known:
-                self.store.delete(name)
+                self._delete(name)
+        if isinstance(self.store, FileStore):
+            # What a killed write left is not among the names.
+            FileStore(self.store.path(checkpoint.FOLDER.rstrip("/"))).sweep()
 
     @property
     def busy(self) -> bool:
@@ -58,10 +66,15 @@ class Keeper:
     def save(self, state: TrainingState, name: str) -> None:
         """Write a checkpoint, beside what follows; `state` may change as soon as this returns.
 
+        If the one before failed for a reason that may pass, this one is tried in its place.
+
         Raises:
-            RetdmError: If the one before could not be written.
+            RetdmError: If the one before could not be written for another reason.
         """
-        self.wait()
+        try:
+            self.wait()
+        except TransientStorageError as error:
+            log.warning("%s; the next checkpoint is tried", error)
         self._writing = self._thread.submit(self._write, _copy(state), name)
 
     def wait(self) -> None:
@@ -75,8 +88,11 @@ class Keeper:
             writing.result()
 
     def close(self) -> None:
-        """End the thread after what it is doing; an error in it is not raised."""
+        """End the thread after what it is doing; an error in it is told, not raised."""
         self._thread.shutdown()
+        error = self._writing.exception() if self._writing else None
+        if error:
+            log.warning("a checkpoint was not written: %s", error)
 
     def _write(self, state: TrainingState, name: str) -> None:
         self.before()
@@ -99,7 +115,14 @@ class Keeper:
         publish(self.store, state.history, self.kept)
         for one in every:
             if one not in self.kept:
-                self.store.delete(checkpoint.file_of(one.name))
+                self._delete(checkpoint.file_of(one.name))
+
+    def _delete(self, name: str) -> None:
+        """What stays because it may not be removed costs room, not the run."""
+        try:
+            self.store.delete(name)
+        except StorageError as error:
+            log.warning("%s", error)
 
 
 def _copy(state: TrainingState) -> TrainingState:

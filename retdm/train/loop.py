@@ -98,6 +98,19 @@ def _train_stage(run: Run, stage: Stage) -> None:
         # Not before: DDP, when it is made, gives rank 0's to all.
         comm.scatter_buffers(run.method, run.buffers)
     cadence = Cadence(config.checkpoint, look_every=config.run.log_every_steps)
+
+    def after_step(tally: EpochTally) -> None:
+        """Note the step, and save a checkpoint if one is due before the epoch's own."""
+        done = run.progress.data.next_batch + 1
+        run.progress = replace(
+            run.progress, data=replace(run.progress.data, next_batch=done), step=stepper.step
+        )
+        last = done == run.loader.batches_per_epoch
+        busy = run.keeper is not None and run.keeper.busy
+        if not last and cadence.due(stepper.step, busy=busy):
+            save_checkpoint(run, optimizer, f"stage{stage.name}-step{stepper.step:08d}", tally)
+            cadence.saved()
+
     while run.progress.epoch < stage.epochs:
         data, epoch = run.progress.data, run.progress.epoch
         batches = run.loader.epoch(data.epoch, data.next_batch, augment=stage.augment)
@@ -108,7 +121,7 @@ def _train_stage(run: Run, stage: Stage) -> None:
             batches,
             tally,
             on_log=_step_logger(run, stage, epoch),
-            after_step=partial(_after_step, run, stage, stepper, optimizer, tally, cadence),
+            after_step=partial(after_step, tally),
         )
         comm.average_buffers(run.method)
         run.progress = replace(
@@ -117,26 +130,6 @@ def _train_stage(run: Run, stage: Stage) -> None:
             epoch=epoch + 1,
         )
         end_epoch(run, stage, optimizer, summary)
-        cadence.saved()
-
-
-def _after_step(
-    run: Run,
-    stage: Stage,
-    stepper: Stepper,
-    optimizer: StageOptimizer,
-    tally: EpochTally,
-    cadence: Cadence,
-) -> None:
-    """Note the step, and save a checkpoint if one is due before the epoch's own."""
-    done = run.progress.data.next_batch + 1
-    run.progress = replace(
-        run.progress, data=replace(run.progress.data, next_batch=done), step=stepper.step
-    )
-    last = done == run.loader.batches_per_epoch
-    busy = run.keeper is not None and run.keeper.busy
-    if not last and cadence.due(stepper.step, busy=busy):
-        save_checkpoint(run, optimizer, f"stage{stage.name}-step{stepper.step:08d}", tally)
         cadence.saved()
 
 

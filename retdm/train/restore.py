@@ -14,6 +14,7 @@ from retdm.train.checkpoint import TrainingState
 from retdm.train.history import Kept, kept_checkpoints
 
 log = logging.getLogger(__name__)
+_FETCHES = 3
 
 
 def restore(store: Store, device: torch.device) -> TrainingState | None:
@@ -65,11 +66,13 @@ def _fetch(store: Store, name: str, sha256: str, device: torch.device) -> Traini
     file_name = checkpoint.file_of(name)
     with tempfile.TemporaryDirectory(prefix="retdm-load-") as folder:
         file = Path(folder, "state.pt")
-        store.download(file_name, file)
-        found = checkpoint.digest(file)
-        if found != sha256:
-            raise CheckpointError(
-                f"{store.url}/{file_name}: damaged, its SHA-256 is {found[:12]}..., "
-                f"{sha256[:12]}... was written; use an earlier checkpoint of the run"
-            )
-        return checkpoint.load(file, map_location=device)
+        # More than once, because bytes can also go wrong on their way.
+        for _ in range(_FETCHES):
+            store.download(file_name, file)
+            found = checkpoint.digest(file)
+            if found == sha256:
+                return checkpoint.load(file, map_location=device)
+        raise CheckpointError(
+            f"{store.url}/{file_name}: damaged, its SHA-256 is {found[:12]}..., "
+            f"{sha256[:12]}... was written; use an earlier checkpoint of the run"
+        )

@@ -16,7 +16,7 @@ from retdm.data.split import open_split
 from retdm.evaluation import evaluate, fit_thresholds, label_frequency_map, strict_json
 from retdm.methods import Method, build_method
 from retdm.train.checkpoint import TrainingState
-from retdm.train.history import best
+from retdm.train.history import best, kept_checkpoints
 from retdm.train.restore import load_checkpoint
 from retdm.train.run import Run
 from retdm.train.scoring import score_split
@@ -41,7 +41,8 @@ def conclude(run: Run) -> dict[str, Any]:
     """
     # Rank 0 has waited for its checkpoints to be on storage; the others wait for rank 0.
     comm.barrier()
-    name = best(run.history)["checkpoint"]
+    kept = comm.broadcast_object(kept_checkpoints(run.store) if comm.rank() == 0 else [])
+    name = best(run.history, kept)["checkpoint"]
     state = load_checkpoint(run.store, name, run.session.device)
     run.method.load_state_dict(state.model)
     test = open_split(run.config.data.url, run.config.data.test_split)

@@ -14,7 +14,7 @@ from retdm.labels import LabelSpace
 from retdm.onray.run_record import prepare
 from retdm.onray.workers import Workers
 from retdm.storage import open_store
-from retdm.train.history import publish
+from tests.checkpoints import publish_epoch
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "jobs/recipes").glob("*.toml"))
@@ -109,8 +109,7 @@ def _prepare(
 def _begin(folder):
     """A run with one checkpoint."""
     _prepare(folder)
-    entry = {"stage": "1", "epoch": 1, "checkpoint": "stage1-epoch001", "rank_score": 0.5}
-    publish(open_store(str(folder)), [entry], [])
+    publish_epoch(open_store(str(folder)), "1", 1)
 
 
 def test_settings_can_be_mended_until_there_is_a_checkpoint(tmp_path):
@@ -157,7 +156,7 @@ def test_a_run_of_a_version_that_kept_no_readings_goes_on(tmp_path):
 
 def test_a_finished_run_keeps_the_readings_that_its_result_states(tmp_path):
     _begin(tmp_path)
-    (tmp_path / "result.json").write_text("{}")
+    (tmp_path / "result.json").write_bytes((tmp_path / "run.json").read_bytes())
     assert _prepare(tmp_path, reading={"score": "other"}) is True
     with pytest.raises(CheckpointError, match="score: 'inv' -> 'other'"):
         _prepare(tmp_path, reading={"score": "other"}, overrides=["stages.3.epochs=9"])
@@ -171,6 +170,8 @@ def test_must_resume_needs_something_to_resume(tmp_path):
 
 def test_a_finished_run_is_not_trained_again_unless_it_gets_more_epochs(tmp_path):
     _begin(tmp_path)
-    (tmp_path / "result.json").write_text("{}")
+    (tmp_path / "result.json").write_bytes((tmp_path / "run.json").read_bytes())
     assert _prepare(tmp_path) is True
+    assert _prepare(tmp_path, overrides=["stages.3.epochs=9"]) is False
+    # It died before it got there: the result that is there is still that of fewer epochs.
     assert _prepare(tmp_path, overrides=["stages.3.epochs=9"]) is False

@@ -15,7 +15,7 @@ from retdm.onray.compare_run import run_cells
 from retdm.onray.compare_standing import standing
 from retdm.onray.workers import Workers
 from retdm.storage import open_store
-from retdm.train.history import publish
+from tests.checkpoints import publish_epoch
 
 
 class Runs:
@@ -39,9 +39,7 @@ class Runs:
             if name in self.failing:
                 raise self.failing[name]
             store = open_store(f"{storage}/{name}")
-            publish(
-                store, [{"stage": "1", "epoch": 1, "checkpoint": "end", "rank_score": 1.0}], []
-            )
+            publish_epoch(store, "1", 1)
             settings = config.model_dump(mode="json")
             store.write("run.json", json.dumps({"config": settings}).encode())
             result = {
@@ -135,7 +133,7 @@ def test_no_more_cells_at_a_time_than_asked(runs, tmp_path):
 
 def test_a_begun_cell_keeps_what_it_started_from(runs, tmp_path):
     store = open_store(str(tmp_path / "bce"))
-    publish(store, [{"stage": "3", "epoch": 4, "checkpoint": "x", "rank_score": 1.0}], [])
+    publish_epoch(store, "3", 4)
     store.write("run.json", json.dumps({"config": {"start_from": "elsewhere/end"}}).encode())
     assert standing(str(tmp_path), CELLS[1]).text == "resumed after stage 3 epoch 4"
     run(tmp_path)
@@ -177,7 +175,7 @@ def test_a_result_under_other_readings_is_not_taken_for_ours(runs, tmp_path):
 
 def test_a_cell_that_was_begun_under_other_readings_does_not_go_on(runs, tmp_path):
     store = open_store(str(tmp_path / "asl"))
-    publish(store, [{"stage": "1", "epoch": 1, "checkpoint": "x", "rank_score": 1.0}], [])
+    publish_epoch(store, "1", 1)
     record = {"config": CELLS[3].config.model_dump(mode="json")}
     store.write("run.json", json.dumps(record | {"reading": {"ties": "by number"}}).encode())
     cell = replace(CELLS[3], reading={"ties": "at random"})

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from retdm.data.plan import Position
-from retdm.errors import StorageError
+from retdm.errors import StorageError, TransientStorageError
 from retdm.storage import open_store
 from retdm.train.checkpoint import FOLDER, Progress, TrainingState, file_of
-from retdm.train.history import Kept, checkpoint_name, kept_checkpoints, reached, retain
+from retdm.train.history import checkpoint_name, kept_checkpoints, reached, retain
 from retdm.train.keeper import Keeper
 from retdm.train.restore import restore
+from tests.checkpoints import entry, kept
 
 
 def _state(step, *, history=(), next_batch=0, weight=0.0):
@@ -28,10 +29,6 @@ def _state(step, *, history=(), next_batch=0, weight=0.0):
         config={},
         labels=("a",),
     )
-
-
-def _epoch(name, score):
-    return {"checkpoint": name, "rank_score": score, "stage": "1", "epoch": 1}
 
 
 @pytest.fixture
@@ -80,6 +77,42 @@ def test_a_checkpoint_is_named_only_when_it_is_there(store, keeper, monkeypatch)
     assert _names(store) == ["a"]
 
 
+def test_a_storage_that_is_away_for_a_while_costs_one_checkpoint(
+    store, keeper, monkeypatch, caplog
+):
+    real, away = type(store).write, {file_of("a")}
+
+    def write(self, name, content):
+        if name in away:
+            raise TransientStorageError(f"{self.url}/{name}: no answer")
+        real(self, name, content)
+
+    monkeypatch.setattr(type(store), "write", write)
+    keeper.save(_state(1), "a")
+    keeper.save(_state(2), "b")
+    keeper.wait()
+    assert _names(store) == ["b"]
+    assert any("no answer; the next checkpoint is tried" in text for text in caplog.messages)
+    away.add(file_of("c"))
+    keeper.save(_state(3), "c")
+    with pytest.raises(TransientStorageError, match=r"c\.pt: no answer"):
+        keeper.wait()
+
+
+def test_a_storage_that_refuses_to_delete_is_told_and_trained_on(
+    store, keeper, monkeypatch, caplog
+):
+    def refuse(self, name):
+        raise StorageError(f"{self.url}/{name}: may not be deleted")
+
+    monkeypatch.setattr(type(store), "delete", refuse)
+    for step in (1, 2, 3):
+        keeper.save(_state(step, next_batch=step), f"s{step}")
+    keeper.wait()
+    assert _names(store) == ["s2", "s3"]
+    assert any("s1.pt: may not be deleted" in text for text in caplog.messages)
+
+
 def test_the_log_goes_before_the_checkpoint(store, keeper):
     seen = []
     keeper.before = lambda: seen.append(store.names(FOLDER))
@@ -94,7 +127,7 @@ def test_kept_are_the_last_two_the_last_epoch_and_the_best(store, keeper):
         if step % 4:
             keeper.save(_state(step, history=history, next_batch=step % 4), f"s{step}")
         else:
-            history.append(_epoch(f"e{step}", 1 / step))
+            history.append(entry(f"e{step}", 1 / step, step=step))
             keeper.save(_state(step, history=history), f"e{step}")
     keeper.save(_state(9, history=history, next_batch=1), "s9")
     keeper.save(_state(10, history=history, next_batch=2), "s10")
@@ -106,11 +139,10 @@ def test_kept_are_the_last_two_the_last_epoch_and_the_best(store, keeper):
 
 
 def test_more_of_the_best_are_kept_if_asked_for():
-    kept = [Kept(name, "1", 1, 0, step, "0") for step, name in enumerate("abcdef")]
-    history = [
-        _epoch(name, score) for name, score in zip("abcdef", (3, 9, 5, 7, 1, 1), strict=True)
-    ]
-    names = [one.name for one in retain(kept, history, keep_best=3)]
+    there = [kept(name, step=step) for step, name in enumerate("abcdef")]
+    scores = zip("abcdef", (3, 9, 5, 7, 1, 1), strict=True)
+    history = [entry(name, score, step=step) for step, (name, score) in enumerate(scores)]
+    names = [one.name for one in retain(there, history, keep_best=3)]
     assert names == ["b", "c", "d", "e", "f"]
 
 
@@ -119,8 +151,10 @@ def test_a_continued_run_forgets_and_removes_what_came_after(store, keeper):
         keeper.save(_state(step, next_batch=step), f"s{step}")
     keeper.wait()
     store.write(f"{FOLDER}killed.pt", b"half")
+    half = store.path(f"{FOLDER}.s4.pt.0123456789abcdef0123456789abcdef.part")
+    half.write_bytes(b"half")
     again = Keeper(store, from_step=2, keep_best=1, before=lambda: None)
     again.begin([])
     again.close()
     assert _names(store) == ["s2"]
-    assert store.names(FOLDER) == [file_of("s2")]
+    assert [path.name for path in store.path("checkpoints").iterdir()] == ["s2.pt"]
