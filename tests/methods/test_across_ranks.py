@@ -154,8 +154,12 @@ def test_steps_equal_those_of_one_process(ranks, world, name):
 def test_float32_gradient_agrees_to_its_precision(ranks, world):
     options = {"dtype": torch.float32}
     alone = train(0, 1, READINGS["default"], [7, 8], **options)
+    # Gradients are sums of terms of size 1 or so, some of which cancel: what remains is uncertain
+    # by some units in the last place of the terms, how many depends on the processor's kernels.
+    # That the sums are the same ones, float64 shows above.
+    ulps = 64 * torch.finfo(torch.float32).eps
     for found in ranks(world).run(ddp_train, world, READINGS["default"], [7, 8], options):
-        torch.testing.assert_close(found["grads"], alone["grads"], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found["grads"], alone["grads"], rtol=1e-5, atol=ulps)
 
 
 @pytest.mark.parametrize("world", [2, 3])
