@@ -189,7 +189,7 @@ def _death(text: str) -> str:
 
 
 def _is_arrow(error: OSError) -> bool:
-    """Whether it comes from Arrow's S3 client, by which Ray stores checkpoints."""
+    """Whether it comes from Arrow's S3 client, by which Ray stores its own files."""
     return "AWS Error" in str(error)
 
 

@@ -87,7 +87,7 @@ def publish(store: Store, history: Epochs, kept: Sequence[Kept]) -> None:
     present = _present(history, kept)
     index = {
         "latest": present[-1]["checkpoint"] if present else None,
-        "best": ranked(present)[0]["checkpoint"] if present else None,
+        "best": best(present, kept)["checkpoint"] if present else None,
         "history": history,
         "kept": [asdict(one) for one in kept],
     }
