@@ -4,6 +4,7 @@ Every rank must make the same calls in the same order. Knows nothing of Ray: who
 processes sets up the default group.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -80,6 +81,19 @@ def all_sum(values: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     out = values.clone()
     dist.all_reduce(out)
     return out
+
+
+def any_rank(flags: Sequence[bool], device: torch.device | None = None) -> tuple[bool, ...]:
+    """For each flag, whether it is set on some rank; in one exchange.
+
+    Args:
+        flags: Equally many on all ranks.
+        device: Where the exchange takes place; the CPU by default.
+    """
+    if not _grouped():
+        return tuple(flags)
+    counts = all_sum(torch.tensor(flags, dtype=torch.int32, device=device))
+    return tuple(counts.bool().tolist())
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ def test_alone_everything_is_the_identity():
     assert not comm.gather_rows(x).requires_grad
     assert torch.equal(comm.all_sum(x), x)
     assert comm.broadcast_object({"a": 1}) == {"a": 1}
+    assert comm.any_rank([True, False]) == (True, False)
     comm.barrier()
     comm.average_buffers(nn.BatchNorm1d(2))
 
@@ -29,6 +30,7 @@ def gathered(rank, world):
         "int": comm.gather_rows(torch.tensor([rank * 2**40])).tolist(),
         "sum": comm.all_sum(torch.tensor([1.0, rank])).tolist(),
         "object": comm.broadcast_object({"from": rank}),
+        "any": comm.any_rank([rank == 1, False, True, rank == 0]),
         "kinds": {type(comm.gather_rows(rows)), type(comm.gather_rows_autograd(rows))},
     }
 
@@ -42,6 +44,7 @@ def test_rows_come_in_rank_order(ranks, world):
         assert found["int"] == [r * 2**40 for r in range(world)]
         assert found["sum"] == [world, sum(range(world))]
         assert found["object"] == {"from": 0}
+        assert found["any"] == (True, False, True, True)
         assert found["kinds"] == {torch.Tensor}
 
 
