@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float64, Shaped
-from torch import Tensor, nn
+from jaxtyping import Shaped
+from torch import Tensor
 from torch.distributed import _functional_collectives as functional
 
 
@@ -94,45 +94,6 @@ def any_rank(flags: Sequence[bool], device: torch.device | None = None) -> tuple
         return tuple(flags)
     counts = all_sum(torch.tensor(flags, dtype=torch.int32, device=device))
     return tuple(counts.bool().tolist())
-
-
-@torch.no_grad()
-def average_buffers(module: nn.Module) -> None:
-    """Replace every floating-point buffer (batch statistics) by its mean over ranks.
-
-    Integer buffers, such as counts of batches, are equal on all ranks already.
-    """
-    if _grouped():
-        _fill(module, all_sum(_flat(module)) / world_size())
-
-
-@torch.no_grad()
-def gather_buffers(module: nn.Module) -> Float64[Tensor, "ranks numbers"]:
-    """The floating-point buffers of all ranks, which differ until they are averaged."""
-    return gather_rows(_flat(module)[None])
-
-
-@torch.no_grad()
-def scatter_buffers(module: nn.Module, rows: Float64[Tensor, "ranks numbers"]) -> None:
-    """Give each rank back what `gather_buffers` took; the mean if the ranks are others now."""
-    _fill(module, rows[rank()] if len(rows) == world_size() else rows.mean(0))
-
-
-def _floating(module: nn.Module) -> list[Tensor]:
-    return [buffer for buffer in module.buffers() if buffer.is_floating_point()]
-
-
-def _flat(module: nn.Module) -> Tensor:
-    """Wide enough that float32 comes back as it was."""
-    parts = [buffer.flatten().double() for buffer in _floating(module)]
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
-
-
-def _fill(module: nn.Module, flat: Tensor) -> None:
-    buffers = _floating(module)
-    values = torch.split(flat, [buffer.numel() for buffer in buffers])
-    for buffer, value in zip(buffers, values, strict=True):
-        buffer.copy_(value.view_as(buffer))
 
 
 def broadcast_object(value: Any) -> Any:

@@ -175,6 +175,13 @@ class RunSettings(Settings):
     )
     bucket_mib: int = Field(default=25, ge=1, description="Gradients sent at a time, MiB")
     deterministic: bool = False
+    micro_batches: int = Field(
+        default=0,
+        ge=0,
+        description="Parts of a global batch that go through the image net one after another, "
+        "each with dropout and batch statistics of its own, so that results do not depend on the "
+        "number of workers; 0: one for each worker, or MAX of --workers MIN:MAX",
+    )
     cpus_per_worker: float = Field(default=1.0, gt=0, description="CPU cores of one worker")
     gpus: Literal["auto", "none"] = Field(default="auto", description="One GPU each if there are")
     collective_timeout_s: int = Field(default=1800, ge=1)

@@ -8,7 +8,7 @@ from hashlib import sha256
 from retdm.config import DataSettings
 from retdm.console import run
 from retdm.data.order import epoch_order, resolve_window
-from retdm.data.plan import Cut, num_batches, rank_part
+from retdm.data.plan import Cut, num_batches, part_of
 from retdm.data.source import SampleReader
 from retdm.data.split import open_split
 from retdm.errors import ConfigError
@@ -98,9 +98,9 @@ def _trace(asked: argparse.Namespace) -> int:
     for batch in range(asked.start_batch, stop):
         for rank in range(asked.world_size):
             cut = Cut(
-                batch_size=asked.batch_size, rank=rank, world_size=asked.world_size, min_rows=0
+                batch_size=asked.batch_size, part=rank, parts=asked.world_size, min_rows=0
             )
-            part = rank_part(order, batch, cut)
+            part = part_of(order, batch, cut)
             rows = part.rows[part.valid].tolist()
             line = {"batch": batch, "rank": rank, "keys": [data.table.keys[row] for row in rows]}
             if reader is not None:

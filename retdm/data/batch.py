@@ -1,5 +1,6 @@
 """What the loader hands to a training or evaluation step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,8 @@ from retdm.data.bad import BadSample
 class Batch:
     """One rank's part of a global batch.
 
-    All ranks get equally many rows. Where the global batch does not divide evenly, the surplus
+    All ranks get equally many rows, of one part of the global batch or of several, each as in
+    `retdm.data.plan.Part`. Where the global batch does not divide evenly, the surplus
     rows repeat samples of the same batch and are marked invalid: they feed batch
     normalisation, and nothing else may count them. In training, the place of a bad image is
     taken by another sample of the same global batch; in evaluation it is a black image, marked
@@ -51,3 +53,17 @@ class Batch:
             global_size=self.global_size,
             bad=self.bad,
         )
+
+
+def join(parts: Sequence[Batch]) -> Batch:
+    """Parts of one global batch, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Batch(
+        images=torch.cat([part.images for part in parts]),
+        targets=torch.cat([part.targets for part in parts]),
+        indices=torch.cat([part.indices for part in parts]),
+        valid=torch.cat([part.valid for part in parts]),
+        global_size=parts[0].global_size,
+        bad=tuple({bad: None for part in parts for bad in part.bad}),
+    )

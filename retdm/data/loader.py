@@ -5,7 +5,7 @@ by the plan, so the content of batches depends neither on the number of loader p
 the number of workers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,9 @@ from retdm.data.ahead import ReadAhead
 from retdm.data.bad import BadSamples
 from retdm.data.batch import Batch
 from retdm.data.decode import Decoder
-from retdm.data.maker import BatchMaker, BatchRequest, Failure, Made
+from retdm.data.maker import BatchMaker, BatchRequest, Failure, Made, PartRequest
 from retdm.data.order import Order, epoch_order, resolve_window, table_order
-from retdm.data.plan import Cut, coming_shards, num_batches, rank_part
+from retdm.data.plan import Cut, coming_shards, num_batches, part_of, parts_of
 from retdm.data.processes import begin, forkserver, storage_settings
 from retdm.data.source import SampleReader
 from retdm.data.split import SplitData
@@ -51,22 +51,19 @@ class _Loader:
         data: SplitData,
         settings: DataSettings,
         *,
-        rank: int,
-        world_size: int,
-        batch_size: int,
+        cuts: Sequence[Cut],
         window: int,
-        min_rows: int,
         substitute: bool,
         bad: BadSamples | None,
         pin_memory: bool,
     ) -> None:
         self.data = data
         self.bad = BadSamples(settings.max_bad_samples) if bad is None else bad
-        self.batch_size = batch_size
+        self.batch_size = cuts[0].batch_size
         self.window = window
         self._settings = settings
         self._substitute = substitute
-        self._cut = Cut(batch_size=batch_size, rank=rank, world_size=world_size, min_rows=min_rows)
+        self._cuts = cuts
         self._reader = SampleReader(data, settings, window=window)
         decoder = Decoder.of(
             image_size=settings.image_size, resize=settings.resize, augment=settings.augment
@@ -97,7 +94,7 @@ class _Loader:
     def _run(self, order: Order, start: int, crop: tuple[int, int] | None) -> Iterator[Batch]:
         count = num_batches(len(order), self.batch_size)
         self._requests.coming = (self._request(order, b, crop) for b in range(start, count))
-        shards = coming_shards(order, start, self._cut)
+        shards = coming_shards(order, start, self._cuts)
         ahead = ReadAhead(self._reader, shards, ahead=self._settings.read_ahead)
         try:
             ahead.reached(start + self._in_flight)
@@ -111,15 +108,10 @@ class _Loader:
             ahead.close()
 
     def _request(self, order: Order, batch: int, crop: tuple[int, int] | None) -> BatchRequest:
-        part = rank_part(order, batch, self._cut)
+        parts = [part_of(order, batch, cut) for cut in self._cuts]
         targets = self.data.table.targets
-        return BatchRequest(
-            part,
-            targets[part.rows],
-            targets[part.spare],
-            crop,
-            substitute=self._substitute,
-        )
+        requests = [PartRequest(part, targets[part.rows], targets[part.spare]) for part in parts]
+        return BatchRequest(requests, crop, substitute=self._substitute)
 
     def close(self) -> None:
         """End the loader processes."""
@@ -136,6 +128,8 @@ class TrainingLoader(_Loader):
         seed: Of the run; order and crops follow from it.
         rank: This process.
         world_size: Number of ranks.
+        parts: Of a global batch, at least one for each rank, which is the default; a rank's are
+            equally large and stand one behind the other in its batches.
         augment: Random crops, if `data.augment` asks for them; else the centre crop.
         bad: Where bad images are noted, a list of the loader's own by default.
         pin_memory: Page-locked memory, for asynchronous copies to a GPU.
@@ -149,20 +143,27 @@ class TrainingLoader(_Loader):
         seed: int,
         rank: int,
         world_size: int,
+        parts: int | None = None,
         augment: bool = True,
         bad: BadSamples | None = None,
         pin_memory: bool = False,
     ) -> None:
         self._seed = seed
         self._augment = augment
+        parts = parts or world_size
         super().__init__(
             data,
             settings,
-            rank=rank,
-            world_size=world_size,
-            batch_size=settings.batch_size,
+            cuts=[
+                Cut(
+                    batch_size=settings.batch_size,
+                    part=part,
+                    parts=parts,
+                    min_rows=_MIN_TRAINING_ROWS,
+                )
+                for part in parts_of(rank, world_size=world_size, parts=parts)
+            ],
             window=resolve_window(settings.shuffle_window, data.shard_sizes),
-            min_rows=_MIN_TRAINING_ROWS,
             substitute=True,
             bad=bad,
             pin_memory=pin_memory,
@@ -229,11 +230,8 @@ class EvaluationLoader(_Loader):
         super().__init__(
             data,
             settings,
-            rank=rank,
-            world_size=world_size,
-            batch_size=batch_size,
+            cuts=[Cut(batch_size=batch_size, part=rank, parts=world_size, min_rows=1)],
             window=1,
-            min_rows=1,
             substitute=False,
             bad=bad,
             pin_memory=pin_memory,

@@ -5,6 +5,7 @@ batch, round the batch. That depends on the order alone, so every number of work
 sample in its place, and the number of batches and of rows in them stays what it was.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from retdm.data.bad import BadSample
-from retdm.data.batch import Batch
+from retdm.data.batch import Batch, join
 from retdm.data.decode import Crop, Decoder, Pixels
 from retdm.data.order import Rows
 from retdm.data.plan import Part
@@ -24,14 +25,22 @@ Targets = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class BatchRequest:
-    """One batch to be made by a loader process."""
+class PartRequest:
+    """A part of a batch that is to be made."""
 
     part: Part
     targets: Targets
     """Of the part's rows."""
     spare_targets: Targets
     """Of the rows that may stand in for bad images."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """One rank's batch, to be made by a loader process."""
+
+    parts: Sequence[PartRequest]
+    """One behind the other."""
     crop: tuple[int, int] | None
     """Seed and epoch of the training crops; None for the evaluation's centre crop."""
     substitute: bool
@@ -58,13 +67,13 @@ class BatchMaker(Dataset[Made]):
 
     def __getitem__(self, request: BatchRequest) -> Made:
         try:
-            return self._make(request)
+            return join([self._make(part, request) for part in request.parts])
         except RetdmError as error:
             return Failure(error)
 
-    def _make(self, request: BatchRequest) -> Batch:
-        rows, size = request.part.rows.copy(), self._decoder.size
-        targets, valid = request.targets, request.part.valid
+    def _make(self, wanted: PartRequest, request: BatchRequest) -> Batch:
+        rows, size = wanted.part.rows.copy(), self._decoder.size
+        targets, valid = wanted.targets, wanted.part.valid
         # The colours of a pixel side by side, as decoders write them: no transposition.
         images = np.empty((len(rows), size, size, 3), dtype=np.uint8).transpose(0, 3, 1, 2)
         # Rows that only fill up repeat others, so each image is read and decoded once.
@@ -85,7 +94,7 @@ class BatchMaker(Dataset[Made]):
                 images[at] = images[place[row]]
         if errors and request.substitute:
             targets = targets.copy()
-            self._substitute(request, errors, rows, images, targets)
+            self._substitute(wanted, request, errors, rows, images, targets)
         elif errors:
             valid = valid & ~np.isin(rows, list(errors))
         return Batch(
@@ -93,7 +102,7 @@ class BatchMaker(Dataset[Made]):
             targets=torch.from_numpy(targets),
             indices=torch.from_numpy(rows),
             valid=torch.from_numpy(valid),
-            global_size=request.part.global_size,
+            global_size=wanted.part.global_size,
             bad=tuple(self._record(row, error) for row, error in errors.items()),
         )
 
@@ -117,6 +126,7 @@ class BatchMaker(Dataset[Made]):
 
     def _substitute(
         self,
+        wanted: PartRequest,
         request: BatchRequest,
         errors: dict[int, BadSampleError],
         rows: Rows,
@@ -124,12 +134,12 @@ class BatchMaker(Dataset[Made]):
         targets: Targets,
     ) -> None:
         """Put the next good sample of the global batch in the place of every bad one."""
-        sequence = np.concatenate([request.part.rows, request.part.spare])
-        labels = np.concatenate([request.targets, request.spare_targets])
+        sequence = np.concatenate([wanted.part.rows, wanted.part.spare])
+        labels = np.concatenate([wanted.targets, wanted.spare_targets])
         tried = dict(errors)
-        for at in np.flatnonzero(np.isin(request.part.rows, list(errors))):
+        for at in np.flatnonzero(np.isin(wanted.part.rows, list(errors))):
             # As many tries from every place, wherever the batch is cut between the ranks.
-            for candidate in range(at + 1, at + 1 + len(request.part.spare)):
+            for candidate in range(at + 1, at + 1 + len(wanted.part.spare)):
                 row = int(sequence[candidate])
                 if row in tried:
                     continue
@@ -140,7 +150,7 @@ class BatchMaker(Dataset[Made]):
                     break
                 tried[row] = error
             else:
-                raise errors[int(request.part.rows[at])]
+                raise errors[int(wanted.part.rows[at])]
         errors.update(tried)
 
     def _record(self, row: int, error: BadSampleError) -> BadSample:

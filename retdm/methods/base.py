@@ -11,7 +11,7 @@ the mean over ranks.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from retdm import comm
 from retdm.bank import Bank, BankRows, LabelSets
 from retdm.data.batch import Batch
+from retdm.methods.micro_batches import MicroBatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class StepContext:
     seed: int
     step: int
     """Global step, from 0; with `seed` it names the random choices of this step."""
+    micro_batches: MicroBatches = field(default_factory=MicroBatches)
+    """What this rank's images go through the image net in; by default all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,13 @@ class Method(nn.Module, ABC):
     def embed(self, images: UInt8[Tensor, "rows 3 side side"]) -> Float[Tensor, "rows embed"]:
         """Image embeddings f, at least float32 even inside an autocast region."""
         return full_precision(self.parts["image"](images))
+
+    def embed_batch(self, batch: Batch, context: StepContext) -> Float[Tensor, "rows embed"]:
+        """Image embeddings f in a training step, as `embed`."""
+        embedded = context.micro_batches.embed(
+            self.parts["image"], batch.images, seed=context.seed, step=context.step
+        )
+        return full_precision(embedded)
 
     def logits(self, embeddings: Float[Tensor, "rows embed"]) -> Float[Tensor, "rows labels"]:
         """Before the sigmoid of eq. (9), in the precision of `embeddings`."""

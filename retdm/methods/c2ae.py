@@ -87,7 +87,7 @@ class C2ae(Method):
         """See `Method.forward`; the batch is all that it depends on."""
         net, settings = self.parts["classifier"], self.settings
         assert isinstance(net, CorrelatedAutoencoder)
-        embeddings = self.embed(batch.images)
+        embeddings = self.embed_batch(batch, context)
         with no_autocast(embeddings.device):
             images, label_sets = net.project(embeddings), net.encode(batch.targets)
             ranking = losses.pairwise_exponential(

@@ -107,7 +107,7 @@ class MultiHotCenter(Method):
     def forward(self, batch: Batch, context: StepContext) -> StepOutput:
         """See `Method.forward`; with the metric loss on, it also moves the centres."""
         terms: dict[str, tuple[float, Tensor]] = {}
-        images, targets = self.embed(batch.images), batch.targets
+        images, targets = self.embed_batch(batch, context), batch.targets
         with no_autocast(images.device):
             if "classification" in context.losses:
                 each = losses.bce(self.logits(images), targets, reduction=self.reduction)
@@ -185,7 +185,7 @@ class PerLabelCenter(Method):
         """See `Method.forward`; it also moves the centres."""
         heads = self.parts["classifier"]
         assert isinstance(heads, PerLabelHeads)
-        images, targets = self.embed(batch.images), batch.targets
+        images, targets = self.embed_batch(batch, context), batch.targets
         with no_autocast(images.device):
             features = heads.features(images)
             each = losses.center_of_classes(

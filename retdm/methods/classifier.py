@@ -36,7 +36,7 @@ class Classifier(Method):
 
     def forward(self, batch: Batch, context: StepContext) -> StepOutput:
         """See `Method.forward`."""
-        logits = self.logits(self.embed(batch.images))
+        logits = self.logits(self.embed_batch(batch, context))
         with no_autocast(logits.device):
             share = global_share(self.each(logits, batch, context), batch)
         return step_output({self.classification: (1.0, share)}, {}, None)

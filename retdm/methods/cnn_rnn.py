@@ -57,7 +57,7 @@ class CnnRnn(Method):
         """See `Method.forward`; the batch and the label counts are all that it depends on."""
         net = self.parts["classifier"]
         assert isinstance(net, LabelRnn)
-        embeddings = self.embed(batch.images)
+        embeddings = self.embed_batch(batch, context)
         with no_autocast(embeddings.device):
             sequences = losses.label_sequences(batch.targets, context.label_sets.label_counts)
             each = losses.sequence_nll(

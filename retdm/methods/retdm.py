@@ -107,7 +107,7 @@ class Retdm(Method):
         terms: dict[str, tuple[float, Tensor]] = {}
         extra: dict[str, Tensor] = {}
         rows = None
-        images = self.embed(batch.images)
+        images = self.embed_batch(batch, context)
         with no_autocast(images.device):
             if "classification" in active:
                 each = losses.bce(

@@ -17,7 +17,7 @@ from retdm.data.manifest import load_manifest
 from retdm.errors import ConfigError
 from retdm.methods import build_method
 from retdm.onray.failures import Watch, explain, speak
-from retdm.onray.run_record import Resume, is_finished, prepare, run_record
+from retdm.onray.run_record import Resume, is_finished, prepare, run_record, with_micro_batches
 from retdm.onray.session import RaySession
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
@@ -57,6 +57,7 @@ def run_on_ray(
     # Names the wrong method, backbone, stage or image size before a worker starts.
     method = build_method(config, len(manifest.labels), load_weights=False)
     plan_stages(config, method)
+    config = with_micro_batches(config, store, workers)
     record = run_record(config, manifest, method)
     finished = is_finished(store, record, resume)
     if not finished:

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from retdm.config import Config
 from retdm.data.manifest import Manifest
-from retdm.errors import CheckpointError
+from retdm.errors import CheckpointError, ConfigError
 from retdm.labels import LabelSpace
 from retdm.methods import Method
+from retdm.onray.workers import Workers
 from retdm.storage import Store
 from retdm.train.checkpoint import check_labels, check_reading, check_settings
 from retdm.train.history import reached
@@ -26,6 +27,31 @@ def run_record(config: Config, manifest: Manifest, method: Method) -> dict[str, 
         "data_digest": manifest.digest,
         "reading": method.reading,
     }
+
+
+def with_micro_batches(config: Config, store: Store, workers: Workers) -> Config:
+    """Settle how many micro-batches a run has, which it keeps when its workers change.
+
+    Args:
+        config: What it says of them comes first, then what the run has done so far.
+        store: The run's folder.
+        workers: As many as a range may grow to, if nothing says more.
+
+    Raises:
+        ConfigError: If workers would have nothing to do.
+    """
+    total = config.run.micro_batches
+    if not total and store.size(RUN) is not None:
+        total = json.loads(store.read(RUN))["config"]["run"].get("micro_batches", 0)
+    if not total and workers.low < workers.high:
+        total = workers.high
+    if total and total < workers.high:
+        raise ConfigError(
+            f"--workers: {workers.high} workers cannot share {total} micro-batches, the number "
+            f"that the run has; ask for {total} at most, or set run.micro_batches higher"
+        )
+    run = config.run.model_copy(update={"micro_batches": total})
+    return config.model_copy(update={"run": run})
 
 
 def is_finished(store: Store, record: Mapping[str, Any], resume: Resume) -> bool:

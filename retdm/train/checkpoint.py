@@ -55,8 +55,8 @@ class TrainingState:
     labels: tuple[str, ...]
     tally: dict[str, Any] = field(default_factory=dict)
     """Sums over the steps of an epoch that is not over, see `EpochTally`; empty between epochs."""
-    buffers: Tensor | None = None
-    """Statistics of each rank inside an epoch, whose end averages them: (ranks, numbers)."""
+    statistics: Tensor | None = None
+    """Inside an epoch, whose end averages them: those of each micro-batch, see `MicroBatches`."""
 
     @property
     def label_space(self) -> LabelSpace:
@@ -202,6 +202,7 @@ _FREE = (
     "run.gpus",
     "run.log_every_steps",
     "run.max_failures",
+    "run.micro_batches",
 )
 
 

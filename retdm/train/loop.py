@@ -90,13 +90,14 @@ def _train_stage(run: Run, stage: Stage) -> None:
         optimizer,
         run.bank,
         run.label_sets,
+        run.micro_batches,
         run.session.device,
         step=begin.step,
         stage_step=begin.epoch * run.loader.batches_per_epoch + begin.data.next_batch,
     )
-    if begin.data.next_batch and run.buffers is not None:
+    if begin.data.next_batch and run.statistics is not None:
         # Not before: DDP, when it is made, gives rank 0's to all.
-        comm.scatter_buffers(run.method, run.buffers)
+        run.micro_batches.load_state(run.method.parts["image"], run.statistics)
     cadence = Cadence(config.checkpoint, look_every=config.run.log_every_steps)
 
     def after_step(tally: EpochTally) -> None:
@@ -123,7 +124,7 @@ def _train_stage(run: Run, stage: Stage) -> None:
             on_log=_step_logger(run, stage, epoch),
             after_step=partial(after_step, tally),
         )
-        comm.average_buffers(run.method)
+        run.micro_batches.average(run.method.parts["image"])
         run.progress = replace(
             run.progress,
             data=replace(data, epoch=data.epoch + 1, next_batch=0),

@@ -15,7 +15,7 @@ from retdm.data.loader import TrainingLoader
 from retdm.data.order import resolve_window
 from retdm.data.plan import Position
 from retdm.data.split import SplitData, open_split
-from retdm.methods import Method, build_method
+from retdm.methods import Method, MicroBatches, build_method
 from retdm.storage import Store
 from retdm.train import checkpoint
 from retdm.train.checkpoint import Progress, TrainingState
@@ -42,6 +42,7 @@ class Run:
     method: Method
     stages: list[Stage]
     label_sets: LabelSets
+    micro_batches: MicroBatches
     bank: Bank | None
     bad: BadSamples
     logbook: Logbook | None
@@ -53,8 +54,8 @@ class Run:
     """Of the stage in `progress`; empty where that stage is still to begin."""
     tally_state: dict[str, Any]
     """Of the epoch in `progress`; empty where that epoch is still to begin."""
-    buffers: Tensor | None
-    """Of each rank in that epoch, see `TrainingState`."""
+    statistics: Tensor | None
+    """Of that epoch, see `TrainingState`."""
 
 
 def open_run(config: Config, session: Session, store: Store) -> Run:
@@ -74,7 +75,8 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
     labels = len(train_data.label_space)
     method = build_method(config, labels=labels, load_weights=state is None).to(device)
     stages = plan_stages(config, method)
-    if device.type == "cuda" and comm.world_size() > 1:
+    micro_batches = MicroBatches(config.run.micro_batches or None)
+    if device.type == "cuda" and not config.run.micro_batches and comm.world_size() > 1:
         # Statistics of the global batch; the CPU has no such layer and averages once an epoch.
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
     label_sets = LabelSets(torch.from_numpy(train_data.table.targets)).to(device)
@@ -97,12 +99,14 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
             seed=config.seed,
             rank=comm.rank(),
             world_size=comm.world_size(),
+            parts=micro_batches.total,
             bad=bad,
             pin_memory=device.type == "cuda",
         ),
         method=method,
         stages=stages,
         label_sets=label_sets,
+        micro_batches=micro_batches,
         bank=bank,
         bad=bad,
         logbook=None,
@@ -111,7 +115,7 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
         progress=_start(config, train_data),
         optimizer_state={},
         tally_state={},
-        buffers=None,
+        statistics=None,
     )
     if state is not None:
         _restore(run, state)
@@ -155,6 +159,6 @@ def _restore(run: Run, state: TrainingState) -> None:
         run.bank.load_state_dict(state.bank)
     run.history = state.history
     run.progress, run.optimizer_state = progress, state.optimizer
-    run.tally_state, run.buffers = state.tally, state.buffers
+    run.tally_state, run.statistics = state.tally, state.statistics
     if comm.rank() == 0:
         log.info("resuming after step %d", progress.step)

@@ -23,11 +23,11 @@ def save_checkpoint(
         BadSampleError: If all ranks together met more bad images than are allowed.
         RetdmError: On rank 0, if the checkpoint before this one could not be written.
     """
-    sums, buffers = {}, None
+    sums, statistics = {}, None
     if tally is not None:
         # What only ends of epochs make equal on all ranks.
         agree(run.bad, url=run.train_data.url)
-        sums, buffers = tally.state_dict(), comm.gather_buffers(run.method)
+        sums, statistics = tally.state_dict(), run.micro_batches.state(run.method.parts["image"])
     if run.keeper is None:
         return
     state = TrainingState(
@@ -40,6 +40,6 @@ def save_checkpoint(
         config=run.config.model_dump(mode="json"),
         labels=run.train_data.label_space.names,
         tally=sums,
-        buffers=buffers,
+        statistics=statistics,
     )
     run.keeper.save(state, name)

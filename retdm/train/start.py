@@ -68,7 +68,7 @@ def start_from(run: Run) -> None:
     assert not unexpected, unexpected
     assert not any(_part(name) in taken for name in missing), missing
     run.progress, run.optimizer_state = state.progress, state.optimizer
-    run.tally_state, run.buffers = state.tally, state.buffers
+    run.tally_state, run.statistics = state.tally, state.statistics
     run.history = [{**entry, "rank_score": -1.0} for entry in state.history]
     if comm.rank() == 0:
         log.info("starting from %s, after step %d", run.config.start_from, state.progress.step)

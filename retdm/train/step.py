@@ -1,6 +1,5 @@
 """One optimizer step on one global batch, and one epoch of them."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable
 
@@ -13,7 +12,7 @@ from retdm.bank import Bank, LabelSets
 from retdm.config import Config, RunSettings
 from retdm.data.batch import Batch
 from retdm.errors import DivergenceError
-from retdm.methods import Method, StepContext, StepOutput
+from retdm.methods import Method, MicroBatches, StepContext, StepOutput
 from retdm.train.schedule import StageOptimizer
 from retdm.train.stages import Stage
 from retdm.train.tally import EpochSummary, EpochTally, NotFiniteError
@@ -30,6 +29,7 @@ class Stepper:
         optimizer: StageOptimizer,
         bank: Bank | None,
         label_sets: LabelSets,
+        micro_batches: MicroBatches,
         device: torch.device,
         *,
         step: int,
@@ -42,6 +42,7 @@ class Stepper:
         self.optimizer = optimizer
         self.bank = bank
         self.label_sets = label_sets
+        self.micro_batches = micro_batches
         self.device = device
         self.step = step
         self.stage_step = stage_step
@@ -79,7 +80,6 @@ class Stepper:
 
     def train(self, batch: Batch) -> StepOutput:
         """Forward, backward, update, and only then remember the batch's embeddings."""
-        torch.manual_seed(_step_seed(self.config.seed, self.step, comm.rank()))
         bf16 = self.config.run.precision == "bf16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
             output: StepOutput = self.module(batch, self._context())
@@ -103,6 +103,7 @@ class Stepper:
             label_sets=self.label_sets,
             seed=self.config.seed,
             step=self.step,
+            micro_batches=self.micro_batches,
         )
 
     def _line(self, tally: EpochTally) -> dict[str, float]:
@@ -116,7 +117,7 @@ class Stepper:
 
 
 def distributed(method: Method, device: torch.device, settings: RunSettings) -> nn.Module:
-    """Average gradients over ranks; buffers stay local and are averaged once an epoch."""
+    """Average gradients over ranks; buffers stay local; `MicroBatches` averages them."""
     if comm.world_size() == 1:
         return method
     module = nn.parallel.DistributedDataParallel(
@@ -132,8 +133,3 @@ def distributed(method: Method, device: torch.device, settings: RunSettings) -> 
         module.register_comm_hook(None, bf16_compress_hook)
     return module
 
-
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    """Seed of the step's dropout: a function of the position, so that a resumed run repeats it."""
-    digest = hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")

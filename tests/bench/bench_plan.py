@@ -25,7 +25,7 @@ import numpy as np
 from retdm.config import DataSettings
 from retdm.data.loader import TrainingLoader
 from retdm.data.order import Order, epoch_order, resolve_window
-from retdm.data.plan import Cut, coming_shards, num_batches, rank_part
+from retdm.data.plan import Cut, coming_shards, num_batches, part_of
 from retdm.data.split import open_split
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -34,7 +34,7 @@ from tests.data.conftest import build, jpeg
 SIZES = ((1_200_000, 1_200), (100_000_000, 10_000), (1_000_000_000, 100_000))
 # Eight bytes each for 1 B samples would not fit everywhere.
 LARGEST_PERMUTATION = 100_000_000
-CUT = Cut(batch_size=256, rank=0, world_size=8, min_rows=2)
+CUT = Cut(batch_size=256, part=0, parts=8, min_rows=2)
 
 
 def main() -> int:
@@ -74,14 +74,14 @@ def _lazy(samples: int, shards: int, rounds: int) -> str:
         return epoch_order(sizes, digest="d", split="train", seed=0, epoch=0, window=window)
 
     def first_at(batch: int) -> float:
-        return _best(lambda: rank_part(order(), min(batch, last), CUT), rounds)
+        return _best(lambda: part_of(order(), min(batch, last), CUT), rounds)
 
     firsts = [first_at(batch) for batch in (0, 10_000, last)]
-    ahead = _best(lambda: list(itertools.islice(coming_shards(order(), 0, CUT), 16)), rounds)
+    ahead = _best(lambda: list(itertools.islice(coming_shards(order(), 0, [CUT]), 16)), rounds)
     whole, count = order(), min(2000, last)
     started = time.perf_counter()
     for batch in range(count):
-        rank_part(whole, batch, CUT)
+        part_of(whole, batch, CUT)
     each = (time.perf_counter() - started) / count
     return (
         f"{samples:15,}{shards:9,}{window:8}"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retdm.data.order import Order, epoch_order, table_order
-from retdm.data.plan import Cut, Position, coming_shards, num_batches, rank_part
+from retdm.data.plan import Cut, Position, coming_shards, num_batches, part_of
 from retdm.errors import CheckpointError
 
 WORLDS = (1, 2, 3, 4, 8, 64)
@@ -19,7 +19,7 @@ def order_of(sizes: list[int], *, epoch: int = 0, seed: int = 0, window: int = 3
 
 def cuts(batch_size: int, world: int, min_rows: int = 2) -> list[Cut]:
     return [
-        Cut(batch_size=batch_size, rank=rank, world_size=world, min_rows=min_rows)
+        Cut(batch_size=batch_size, part=rank, parts=world, min_rows=min_rows)
         for rank in range(world)
     ]
 
@@ -30,7 +30,7 @@ def batches_of(order: Order, batch_size: int, world: int, *, start: int = 0) -> 
         [
             row
             for cut in cuts(batch_size, world)
-            for part in [rank_part(order, b, cut)]
+            for part in [part_of(order, b, cut)]
             for row in part.rows[part.valid].tolist()
         ]
         for b in range(start, num_batches(len(order), batch_size))
@@ -68,7 +68,7 @@ def test_parts_have_equal_rows_and_fill_up_from_the_same_batch(
     total: int, world: int, min_rows: int
 ) -> None:
     order = table_order([total])
-    parts = [rank_part(order, 0, cut) for cut in cuts(total, world, min_rows)]
+    parts = [part_of(order, 0, cut) for cut in cuts(total, world, min_rows)]
     assert {len(part.rows) for part in parts} == {max(-(-total // world), min_rows)}
     counts = [int(part.valid.sum()) for part in parts]
     assert max(counts) - min(counts) <= 1
@@ -80,7 +80,7 @@ def test_parts_have_equal_rows_and_fill_up_from_the_same_batch(
 
 
 def test_fill_up_rows_repeat_as_little_as_possible() -> None:
-    part = rank_part(table_order([5]), 0, cuts(5, 2, 5)[1])
+    part = part_of(table_order([5]), 0, cuts(5, 2, 5)[1])
     assert part.rows.tolist() == [3, 4, 0, 1, 2]
     assert part.valid.tolist() == [True, True, False, False, False]
 
@@ -94,10 +94,10 @@ def test_coming_shards_are_those_a_rank_reads_in_order_of_first_use(
         for cut in cuts(batch_size, world)[:: max(world // 4, 1)]:
             wanted: dict[int, int] = {}
             for batch in range(start, num_batches(len(order), batch_size)):
-                rows = np.sort(rank_part(order, batch, cut).rows)
+                rows = np.sort(part_of(order, batch, cut).rows)
                 for shard in order.shard_of(rows).tolist():
                     wanted.setdefault(shard, batch)
-            found = list(coming_shards(order, start, cut))
+            found = list(coming_shards(order, start, [cut]))
             assert {shard: batch for batch, shard in found} == wanted
             assert len(found) == len(wanted)
             assert [batch for batch, _ in found] == sorted(batch for batch, _ in found)

@@ -1,9 +1,7 @@
 """Sums over an epoch, taken up again on the same and on other numbers of ranks."""
 
 import torch
-from torch import nn
 
-from retdm import comm
 from retdm.train.tally import EpochTally
 
 STEPS = [{"bce": 1.0, "total": 3.0}, {"bce": 2.0, "total": 5.0}, {"bce": 4.0, "total": 9.0}]
@@ -40,24 +38,3 @@ def test_counting_goes_on_with_the_ranks_there_are(ranks):
             assert images == 24
             torch.testing.assert_close(line, {"bce": 3.0, "total": 7.0})
             torch.testing.assert_close(means, {"bce": 7 / 3, "total": 17 / 3})
-
-
-def _gathered(rank):
-    layer = nn.BatchNorm1d(2)
-    layer.running_mean += torch.tensor([0.1, 1 / 3]) * (rank + 1)
-    return comm.gather_buffers(layer)
-
-
-def _scattered(rank, rows):
-    layer = nn.BatchNorm1d(2)
-    comm.scatter_buffers(layer, rows)
-    return layer.running_mean
-
-
-def test_each_rank_gets_its_own_buffers_back_to_the_bit_and_other_ranks_their_mean(ranks):
-    rows = ranks(2).run(_gathered)[0]
-    own = torch.tensor([0.1, 1 / 3])
-    assert torch.equal(ranks(2).run(_scattered, rows)[0], own)
-    assert torch.equal(ranks(2).run(_scattered, rows)[1], own * 2)
-    for found in ranks(3).run(_scattered, rows):
-        torch.testing.assert_close(found, own * 1.5)
