@@ -155,7 +155,7 @@ class CheckpointSettings(Settings):
         description="Steps between checkpoints inside an epoch; 0: none",
     )
     every_minutes: float = Field(
-        default=0.0,
+        default=10.0,
         ge=0,
         description="The same by the clock; a step that is due is looked for "
         "every run.log_every_steps steps",
@@ -186,6 +186,12 @@ class RunSettings(Settings):
     gpus: Literal["auto", "none"] = Field(default="auto", description="One GPU each if there are")
     collective_timeout_s: int = Field(default=1800, ge=1)
     max_failures: int = Field(default=3, ge=0, description="Restarts after lost workers")
+    resize_check_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="With --workers MIN:MAX, seconds between looks for room for more workers; "
+        "they join by a restart of all from the latest checkpoint",
+    )
     threshold: float = Field(default=0.5, gt=0, lt=1, description="Score that counts as yes")
     log_every_steps: int = Field(default=10, ge=1, description="Steps between log lines")
 

@@ -97,9 +97,7 @@ def _trace(asked: argparse.Namespace) -> int:
     reader = SampleReader(data, settings, window=window) if asked.digest else None
     for batch in range(asked.start_batch, stop):
         for rank in range(asked.world_size):
-            cut = Cut(
-                batch_size=asked.batch_size, part=rank, parts=asked.world_size, min_rows=0
-            )
+            cut = Cut(batch_size=asked.batch_size, part=rank, parts=asked.world_size, min_rows=0)
             part = part_of(order, batch, cut)
             rows = part.rows[part.valid].tolist()
             line = {"batch": batch, "rank": rank, "keys": [data.table.keys[row] for row in rows]}

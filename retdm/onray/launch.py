@@ -88,6 +88,7 @@ def _fit(config: Config, store: Store, storage: str, name: str, workers: Workers
         ),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers.for_ray,
+            elastic_resize_monitor_interval_s=config.run.resize_check_s,
             use_gpu=use_gpu,
             resources_per_worker={
                 "CPU": config.run.cpus_per_worker,

@@ -203,6 +203,7 @@ _FREE = (
     "run.log_every_steps",
     "run.max_failures",
     "run.micro_batches",
+    "run.resize_check_s",
 )
 
 

@@ -132,4 +132,3 @@ def distributed(method: Method, device: torch.device, settings: RunSettings) -> 
     if settings.gradients == "bf16":
         module.register_comm_hook(None, bf16_compress_hook)
     return module
-

@@ -19,8 +19,11 @@ def _due(cadence, steps, *, busy=False):
     return [step for step in steps if cadence.due(step, busy=busy)]
 
 
-def test_nothing_is_due_by_default():
-    assert _due(Cadence(CheckpointSettings(), look_every=1), range(100)) == []
+def test_nothing_is_due_if_nothing_is_wanted():
+    clock = Clock()
+    cadence = Cadence(CheckpointSettings(every_minutes=0), look_every=1, clock=clock)
+    clock.now = 1e9
+    assert _due(cadence, range(100)) == []
 
 
 def test_every_so_many_steps_one_is_due():
