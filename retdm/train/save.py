@@ -1,6 +1,5 @@
 """What of a run goes into a checkpoint, at the end of an epoch or inside it."""
 
-from retdm import comm
 from retdm.train.checkpoint import TrainingState
 from retdm.train.run import Run
 from retdm.train.schedule import StageOptimizer

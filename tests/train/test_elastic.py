@@ -26,8 +26,8 @@ OWN = (
     "stages.1.epochs=2",
     "stages.3.epochs=2",
 )
-# Sums are taken in another order, in float32, and each step carries on what differs and adds to it:
-# the more the larger the steps are. In float64, test_micro_batches.py sees 1e-10.
+# Sums are taken in another order, in float32, and each step carries on what differs and adds to
+# it: the more the larger the steps are. In float64, test_micro_batches.py sees 1e-10.
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 
 
