@@ -53,7 +53,7 @@ def wrong_parts(parts: Mapping[str, Tensor]) -> str:
     own = {name: str(value.item()) for name, value in parts.items() if not value.isfinite()}
     told = comm.gather_objects(own)
     phrases = []
-    for name in dict.fromkeys(name for one in told for name in one):
+    for name in parts:
         for value in sorted({one[name] for one in told if name in one}):
             ranks = [str(rank) for rank, one in enumerate(told) if one.get(name) == value]
             everywhere = len(ranks) == len(told)

@@ -168,5 +168,5 @@ def _note_skipped(run: Run, stage: Stage, optimizer: StageOptimizer, fault: Faul
     if run.logbook:
         run.logbook.write("skipped", fault.step, asdict(skipped))
     if comm.rank() == 0:
-        log.warning("step skipped: %s; its images: %s", skipped, trace_command(run.config, at))
+        log.warning("step skipped: %s; its batch: %s", skipped, trace_command(run.config, at))
     run.skipped.add(skipped, remedy=remedy(run.config, optimizer.lr))

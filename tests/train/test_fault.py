@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from retdm import comm
-from retdm.methods.fitted import FittedMethod
-from retdm.methods.registry import METHODS
 from retdm.train.fault import Fault
 from tests.methods.variants import VARIANTS
 from tests.train.conftest import settings
@@ -52,3 +50,43 @@ def test_weights_that_are_not_finite_make_every_image_a_suspect(small):
         stepper.method.parts["image"].embed[-1].bias[0] = torch.inf
     fault = stepper.train(batch)
     assert len(fault.suspects) == fault.images == batch.global_size
+
+
+def _skip_on(rank, url, variant, culprit):
+    """On two ranks: a good step, one with a bad image on rank `culprit`, a good one."""
+    stepper, (first, second, third) = stepper_and_batches(settings(url, *VARIANTS[variant]))
+    spoil(stepper, "embedding")
+    stepper.train(first)
+    before = held(stepper)
+    row = whiten(second, 2) if rank == culprit else None
+    fault = stepper.train(second)
+    _bits(held(stepper), before)
+    comm.barrier()
+    assert not isinstance(stepper.train(third), Fault)
+    return fault, row, [p.detach() for p in stepper.method.parameters()]
+
+
+@pytest.mark.parametrize("variant", STEPPED)
+def test_all_ranks_skip_what_one_of_them_cannot_use(ranks, shards, variant):
+    (fault, _, one), (same, row, other) = ranks(2).run(_skip_on, shards, variant, 1)
+    assert fault == same
+    assert fault.suspects == [row]
+    assert " is nan on rank 1" in fault.wrong
+    assert fault.wrong.endswith("gradient_norm is nan")
+    _bits(one, other)
+
+
+def _gradient_on(rank, url, culprit):
+    stepper, (first, *_) = stepper_and_batches(settings(url))
+    spoil(stepper, "gradient")
+    row = whiten(first, 2) if rank == culprit else None
+    return stepper.train(first), row
+
+
+def test_the_image_of_an_infinite_gradient_is_found_on_its_rank(ranks, shards):
+    (fault, row), (same, _) = ranks(2).run(_gradient_on, shards, 0)
+    assert fault == same
+    # The other image of its turn had a part of its gradient from it, through the metric loss.
+    assert row in fault.suspects
+    assert len(fault.suspects) <= 2
+    assert fault.wrong == "gradient_norm is nan"
