@@ -11,15 +11,15 @@ _HIGH_LR = 0.1
 
 
 def divergence_risk(config: Config, method: Method) -> str | None:
-    """What is likely to make this run diverge, and what to set instead; None: nothing known.
+    """What may make this run diverge, and what to set instead; None: nothing known.
 
-    A plain VGG under the paper's rate is at risk from fresh weights, and under a loss that is
-    summed over labels, whose gradients are as many times as large as there are labels.
+    A plain VGG under the paper's rate, unless gradients are clipped: from fresh weights, and more
+    so under a loss that is summed over labels, whose gradients grow with their number.
     """
-    lrs = [stage.lr for stage in plan_stages(config, method) if "image" in stage.train]
-    if config.model.backbone.removeprefix("timm:") not in _PLAIN_VGG:
-        return None
-    if max(lrs, default=0) < _HIGH_LR:
+    rates = [stage.lr for stage in plan_stages(config, method) if "image" in stage.train]
+    backbone, lr = config.model.backbone, max(rates, default=0.0)
+    plain = backbone.removeprefix("timm:") in _PLAIN_VGG
+    if not plain or lr < _HIGH_LR or config.optimizer.clip_norm:
         return None
     summed = config.loss.bce_reduction == "sum" and "loss.bce_reduction" in method.looks_at
     reasons = [
@@ -29,8 +29,8 @@ def divergence_risk(config: Config, method: Method) -> str | None:
     if not reasons:
         return None
     return (
-        f"a learning rate of {max(lrs):g} with {' and '.join(reasons)} is likely to diverge on "
-        f"{config.model.backbone}, which has no batch normalisation; set optimizer.lr=0.01 and "
-        "optimizer.min_lr=0.001, or optimizer.clip_norm=1, or another model.backbone, such as "
-        f"{config.model.backbone}_bn"
+        f"a learning rate of {lr:g} with {' and '.join(reasons)} "
+        f"{'is likely to' if summed else 'may'} diverge on {backbone}, which has no batch "
+        "normalisation; set optimizer.lr=0.01 and optimizer.min_lr=0.001, or "
+        f"optimizer.clip_norm=1, or model.backbone={backbone}_bn"
     )
