@@ -52,6 +52,14 @@ def test_resolved_settings_read_back_equal(tmp_path):
         ("qqqq=1", r"unknown setting qqqq; known here: method, seed, data, model, loss"),
         ("loss.lambda1=-1", r"loss\.lambda1 is -1: Input should be greater than or equal to 0"),
         ("loss.score=cosine", r"loss\.score is 'cosine': Input should be 'neg_dist', 'neg_sq"),
+        (
+            "optimizer.loss_scale=3",
+            r"optimizer\.loss_scale is 3: Input should be a power of two",
+        ),
+        (
+            "optimizer.loss_scale=inf",
+            r"optimizer\.loss_scale is inf: Input should be a pow",
+        ),
         ("bank=3", r"bank is 3, but it is a table of settings"),
         ("stages.7.epochs=1", r"stages\.7\.train is missing; set it"),
         ("bank.size", r"--set 'bank\.size' has no '='; write it as a\.b=value"),

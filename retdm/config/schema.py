@@ -3,10 +3,12 @@
 The defaults are the paper's where the paper states them, but for those of `LossSettings`.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from retdm.config.base import Settings
 from retdm.config.methods import (
@@ -134,6 +136,20 @@ class OptimizerSettings(Settings):
     min_lr: float = Field(default=0.01, gt=0, description="The lr is not lowered below this")
     patience: int = Field(default=3, ge=0, description="Epochs without a better validation mAP")
     clip_norm: float = Field(default=0.0, ge=0, description="Largest gradient norm; 0: no limit")
+    loss_scale: float = Field(
+        default=1.0,
+        gt=0,
+        description="Multiplies the loss and divides its gradients again, a power of two: changes "
+        "nothing but which of them are too small or too large for a number on the way",
+    )
+
+    @field_validator("loss_scale")
+    @classmethod
+    def _power_of_two(cls, scale: float) -> float:
+        """Any other factor would round."""
+        if math.frexp(scale)[0] != 0.5:
+            raise PydanticCustomError("power_of_two", "Input should be a power of two, as 1024 is")
+        return scale
 
 
 class StageSettings(Settings):
@@ -191,6 +207,13 @@ class RunSettings(Settings):
         gt=0,
         description="With --workers MIN:MAX, seconds between looks for room for more workers; "
         "they join by a restart of all from the latest checkpoint",
+    )
+    max_skipped_steps: int = Field(
+        default=3,
+        ge=0,
+        description="Steps of a run that may be left out because a loss or gradient was no finite "
+        "number; few, since each costs a batch and is a sign of trouble. All are listed in "
+        "the result",
     )
     threshold: float = Field(default=0.5, gt=0, lt=1, description="Score that counts as yes")
     log_every_steps: int = Field(default=10, ge=1, description="Steps between log lines")

@@ -92,6 +92,14 @@ class MicroBatches:
         if len(self.own) > 1:
             self._rows = own.clone()
 
+    def statistics(self) -> Tensor | None:
+        """A copy of what they are beside those in the net, for `put_back`."""
+        return None if self._rows is None else self._rows.clone()
+
+    def put_back(self, statistics: Tensor | None) -> None:
+        """Make them what they were; those in the net are the caller's to put back."""
+        self._rows = statistics
+
     @torch.no_grad()
     def _statistics(self, net: nn.Module) -> Float64[Tensor, "own numbers"]:
         if len(self.own) == 1:

@@ -23,6 +23,7 @@ from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
 from retdm.train.loop import train
 from retdm.train.result import RESULT, conclude
+from retdm.train.risk import divergence_risk
 from retdm.train.stages import plan_stages
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ def run_on_ray(
             # It looks again: another program may have gone on with the run before it was ours.
             finished = prepare(store, record, resume)
             if not finished:
+                if risk := divergence_risk(config, method):
+                    log.warning("warning: %s", risk)
                 _fit(config, store, storage, name, workers)
     if finished:
         log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)

@@ -38,7 +38,7 @@ class Progress:
     epoch: int = 0
     """Epochs of the stage that are done."""
     step: int = 0
-    """Optimizer steps taken since the start of the run."""
+    """Steps since the start of the run; skipped ones count."""
 
 
 @dataclass
@@ -53,6 +53,8 @@ class TrainingState:
     bad_samples: list[dict[str, str]]
     config: dict[str, Any]
     labels: tuple[str, ...]
+    skipped_steps: list[dict[str, Any]] = field(default_factory=list)
+    """Steps without an update, see `SkippedStep`."""
     tally: dict[str, Any] = field(default_factory=dict)
     """Sums over the steps of an epoch that is not over, see `EpochTally`; empty between epochs."""
     statistics: Tensor | None = None
@@ -204,6 +206,7 @@ _FREE = (
     "run.max_failures",
     "run.micro_batches",
     "run.resize_check_s",
+    "run.max_skipped_steps",
 )
 
 

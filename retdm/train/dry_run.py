@@ -7,6 +7,7 @@ from retdm.data.manifest import load_manifest
 from retdm.methods import Method, build_method
 from retdm.methods.fitted import FittedMethod
 from retdm.storage import open_store
+from retdm.train.risk import divergence_risk
 from retdm.train.stages import plan_stages
 
 _FLOAT_BYTES = 4
@@ -57,6 +58,8 @@ def describe(config: Config, *, workers: int) -> list[str]:
     if method.uses_bank:
         bank = config.bank.size * config.model.embedding * _FLOAT_BYTES
         lines.append(f"bank: {config.bank.size} rows, {bank / 2**20:.0f} MiB on every worker")
+    if risk := divergence_risk(config, method):
+        lines.append(f"warning: {risk}")
     return lines + _readings(method)
 
 

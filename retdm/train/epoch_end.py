@@ -56,6 +56,7 @@ def end_epoch(
         "images_per_s": summary.images / summary.seconds,
         "wait_share": summary.wait_seconds / summary.seconds,
         "bad_samples": len(run.bad),
+        "skipped_steps": len(run.skipped),
         **{f"train/{part}": value for part, value in summary.means.items()},
         **{f"diagnosis/{part}": value for part, value in diagnosis.values.items()},
         **{f"val/{part}": value for part, value in validation.items()},
@@ -78,6 +79,9 @@ def end_epoch(
         if run.bad:
             images = counted(len(run.bad), "bad image")
             log.warning("%s so far, see `bad_samples` in the result", images)
+        if run.skipped:
+            steps = counted(len(run.skipped), "skipped step")
+            log.warning("%s so far, see `skipped_steps` in the result", steps)
     numbers = {key: value for key, value in entry.items() if isinstance(value, int | float)}
     run.session.report(numbers)
     save_checkpoint(run, optimizer, name)

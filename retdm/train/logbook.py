@@ -23,7 +23,7 @@ TENSORBOARD = "tensorboard"
 
 
 class Logbook:
-    """Appends lines of the kinds "step" and "epoch"; each holds its global step."""
+    """Appends lines of the kinds "step", "skipped" and "epoch"; each holds its global step."""
 
     def __init__(self, store: Store, *, from_step: int) -> None:
         """Open the log of a run that continues at `from_step`; later lines are dropped."""

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 from retdm import comm
@@ -13,6 +13,7 @@ from retdm.methods.fitted import FittedMethod
 from retdm.storage import Store
 from retdm.train.cadence import Cadence
 from retdm.train.epoch_end import end_epoch
+from retdm.train.fault import Fault
 from retdm.train.fitting import fit_stage
 from retdm.train.keeper import Keeper
 from retdm.train.logbook import Logbook
@@ -20,6 +21,7 @@ from retdm.train.run import Run, open_run
 from retdm.train.save import save_checkpoint
 from retdm.train.schedule import StageOptimizer
 from retdm.train.session import Session
+from retdm.train.skipped import KEYS, SkippedStep, remedy, trace_command
 from retdm.train.stages import Stage, enter, stage_order
 from retdm.train.start import start_from
 from retdm.train.step import Stepper
@@ -40,7 +42,7 @@ def train(config: Config, session: Session, store: Store) -> Run:
 
     Raises:
         CheckpointError: If the checkpoint belongs to other data, labels or settings.
-        DivergenceError: If a loss part stops being finite.
+        DivergenceError: If loss parts or gradients are not finite in more steps than may be.
     """
     run = open_run(config, session, store)
     if config.start_from and not run.progress.stage:
@@ -122,6 +124,7 @@ def _train_stage(run: Run, stage: Stage) -> None:
             batches,
             tally,
             on_log=_step_logger(run, stage, epoch),
+            on_skip=partial(_note_skipped, run, stage, optimizer),
             after_step=partial(after_step, tally),
         )
         run.micro_batches.average(run.method.parts["image"])
@@ -147,3 +150,24 @@ def _step_logger(run: Run, stage: Stage, epoch: int) -> Callable[[int, dict[str,
         log.info("%s, loss %.4f", line, means["total"])
 
     return on_log
+
+
+def _note_skipped(run: Run, stage: Stage, optimizer: StageOptimizer, fault: Fault) -> None:
+    """Log a skipped step and count it; `run.progress` is still before it."""
+    at, keys = run.progress.data, run.train_data.table.keys
+    every = len(fault.suspects) == fault.images
+    skipped = SkippedStep(
+        stage=stage.name,
+        step=fault.step,
+        plan_epoch=at.epoch,
+        batch=at.next_batch,
+        wrong=fault.wrong,
+        images=fault.images,
+        suspects=len(fault.suspects),
+        keys=[] if every else [keys[row] for row in fault.suspects[:KEYS]],
+    )
+    if run.logbook:
+        run.logbook.write("skipped", fault.step, asdict(skipped))
+    if comm.rank() == 0:
+        log.warning("step skipped: %s; its batch: %s", skipped, trace_command(run.config, at))
+    run.skipped.add(skipped, remedy=remedy(run.config, optimizer.lr))

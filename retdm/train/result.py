@@ -69,6 +69,7 @@ def conclude(run: Run) -> dict[str, Any]:
             "thresholds": dict(zip(test.label_space.names, fitted.tolist(), strict=True)),
             "baseline": {"label_frequency_mAP": label_frequency_map(targets)},
             "bad_samples": run.bad.to_tables(),
+            "skipped_steps": run.skipped.to_tables(),
             "checkpoint": name,
             "history": run.history,
             "data": test.manifest.name,

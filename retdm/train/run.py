@@ -24,6 +24,7 @@ from retdm.train.keeper import Keeper
 from retdm.train.logbook import Logbook
 from retdm.train.restore import restore
 from retdm.train.session import Session
+from retdm.train.skipped import SkippedSteps
 from retdm.train.stages import Stage, plan_stages
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Run:
     micro_batches: MicroBatches
     bank: Bank | None
     bad: BadSamples
+    skipped: SkippedSteps
     logbook: Logbook | None
     """On rank 0 while training, as is `keeper`."""
     keeper: Keeper | None
@@ -109,6 +111,7 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
         micro_batches=micro_batches,
         bank=bank,
         bad=bad,
+        skipped=SkippedSteps(config.run.max_skipped_steps),
         logbook=None,
         keeper=None,
         history=[],
@@ -158,6 +161,7 @@ def _restore(run: Run, state: TrainingState) -> None:
     if run.bank is not None and state.bank:
         run.bank.load_state_dict(state.bank)
     run.history = state.history
+    run.skipped.resume(state.skipped_steps)
     run.progress, run.optimizer_state = progress, state.optimizer
     run.tally_state, run.statistics = state.tally, state.statistics
     if comm.rank() == 0:

@@ -38,6 +38,7 @@ def save_checkpoint(
         bad_samples=run.bad.to_tables(),
         config=run.config.model_dump(mode="json"),
         labels=run.train_data.label_space.names,
+        skipped_steps=run.skipped.to_tables(),
         tally=sums,
         statistics=statistics,
     )

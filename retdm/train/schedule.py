@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -21,6 +23,7 @@ class StageOptimizer:
     ) -> None:
         self.parameters = list(parameters)
         self.clip_norm = settings.clip_norm
+        self.loss_scale = settings.loss_scale
         self.sgd = SGD(
             self.parameters,
             lr=lr,
@@ -42,11 +45,27 @@ class StageOptimizer:
         """Learning rate of the next step."""
         return float(self.sgd.param_groups[0]["lr"])
 
-    def step(self) -> None:
-        """Clip, update and clear the gradients."""
+    def backward(self, total: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Run backward from a loss, through the loss scale and back.
+
+        Returns:
+            Norm of all gradients together, before clipping; under DDP they are averaged already.
+        """
+        total.backward(torch.full_like(total, self.loss_scale))  # type: ignore[no-untyped-call]
+        gradients = [one.grad for one in self.parameters if one.grad is not None]
+        if self.loss_scale != 1:
+            torch._foreach_div_(gradients, self.loss_scale)
+        return nn.utils.get_total_norm(gradients)
+
+    def step(self, norm: Float[Tensor, ""]) -> None:
+        """Clip the gradients, whose norm is `norm`, update, and clear them."""
         if self.clip_norm:
-            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+            nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
         self.sgd.step()
+        self.discard()
+
+    def discard(self) -> None:
+        """Clear the gradients; weights and momentum stay as they are."""
         self.sgd.zero_grad(set_to_none=True)
 
     def end_epoch(self, monitored: float) -> None:

@@ -29,6 +29,7 @@ _SHAPING = {
     "optimizer": (
         "clip_norm",
         "drop_factor",
+        "loss_scale",
         "min_lr",
         "momentum",
         "patience",
@@ -70,6 +71,7 @@ def start_from(run: Run) -> None:
     run.progress, run.optimizer_state = state.progress, state.optimizer
     run.tally_state, run.statistics = state.tally, state.statistics
     run.history = [{**entry, "rank_score": -1.0} for entry in state.history]
+    run.skipped.resume(state.skipped_steps)
     if comm.rank() == 0:
         log.info("starting from %s, after step %d", run.config.start_from, state.progress.step)
 

@@ -1,10 +1,11 @@
 """One optimizer step on one global batch, and one epoch of them."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
 from retdm import comm
@@ -13,9 +14,12 @@ from retdm.config import Config, RunSettings
 from retdm.data.batch import Batch
 from retdm.errors import DivergenceError
 from retdm.methods import Method, MicroBatches, StepContext, StepOutput
+from retdm.train.fault import GRADIENT, Fault, all_finite, find_suspects, wrong_parts
 from retdm.train.schedule import StageOptimizer
+from retdm.train.skipped import remedy
 from retdm.train.stages import Stage
-from retdm.train.tally import EpochSummary, EpochTally, NotFiniteError
+from retdm.train.tally import EpochSummary, EpochTally
+from retdm.train.undo import BufferCopy
 
 
 class Stepper:
@@ -39,6 +43,7 @@ class Stepper:
         self.stage = stage
         self.method = method
         self.module = distributed(method, device, config.run)
+        self.buffers = BufferCopy(method)
         self.optimizer = optimizer
         self.bank = bank
         self.label_sets = label_sets
@@ -53,6 +58,7 @@ class Stepper:
         tally: EpochTally,
         *,
         on_log: Callable[[int, dict[str, float]], None],
+        on_skip: Callable[[Fault], None],
         after_step: Callable[[], None],
     ) -> EpochSummary:
         """Train on `batches`, the rest of the epoch of which `tally` counted what is done.
@@ -61,35 +67,74 @@ class Stepper:
             batches: In order.
             tally: Counts on.
             on_log: Gets the global loss parts every few steps.
+            on_skip: Gets what went wrong in a step that was skipped.
             after_step: Called when a step is wholly done, so that a checkpoint can be written.
+
+        Raises:
+            DivergenceError: If every step was skipped.
         """
         asked = time.perf_counter()
         for batch in batches:
             tally.wait_seconds += time.perf_counter() - asked
-            tally.add(self.train(batch.to(self.device)).parts, batch.global_size)
-            if self.step % self.config.run.log_every_steps == 0:
-                on_log(self.step, self._line(tally))
+            output = self.train(batch.to(self.device))
+            if isinstance(output, Fault):
+                tally.skip(batch.global_size)
+                on_skip(output)
+            else:
+                tally.add(output.parts, batch.global_size)
+            if self.step % self.config.run.log_every_steps == 0 and tally.open_steps:
+                on_log(self.step, tally.close_line())
             after_step()
             asked = time.perf_counter()
         if tally.open_steps:
-            on_log(self.step, self._line(tally))
+            on_log(self.step, tally.close_line())
+        if not tally.steps:
+            raise DivergenceError(
+                f"stage {self.stage.name}, step {self.step}: every step of this epoch had to be "
+                f"skipped, see the warnings; {remedy(self.config, self.optimizer.lr)}"
+            )
         summary = tally.summary()
         if comm.rank() == 0:
             summary.diagnosis = self.method.diagnose(self._context())
         return summary
 
-    def train(self, batch: Batch) -> StepOutput:
-        """Forward, backward, update, and only then remember the batch's embeddings."""
-        bf16 = self.config.run.precision == "bf16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
-            output: StepOutput = self.module(batch, self._context())
-        output.total.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        if self.bank is not None and output.rows is not None:
-            self.bank.push(output.rows, step=self.step)
+    def train(self, batch: Batch) -> StepOutput | Fault:
+        """Forward, backward, update, and only then remember the batch's embeddings.
+
+        If a loss part or the gradient is not finite on some rank, all ranks skip the step:
+        weights, momentum, buffers and bank stay as they are, and only the step is counted.
+        """
+        self.buffers.take()
+        statistics = self.micro_batches.statistics()
+        context = self._context()
+        with self._autocast():
+            output: StepOutput = self.module(batch, context)
+        norm = self.optimizer.backward(output.total)
+        # Equal on all ranks, so that each has one share of it.
+        parts = {**output.parts, GRADIENT: norm / comm.world_size()}
+        (wrong,) = comm.any_rank([not all_finite([*parts.values()])], self.device)
         self.step += 1
         self.stage_step += 1
-        return output
+        if wrong:
+            self.micro_batches.put_back(statistics)
+            return self._skip(batch, context, parts)
+        self.optimizer.step(norm)
+        if self.bank is not None and output.rows is not None:
+            self.bank.push(output.rows, step=context.step)
+        return replace(output, parts=parts)
+
+    def _skip(self, batch: Batch, context: StepContext, parts: Mapping[str, Tensor]) -> Fault:
+        """Take everything back that the step has done so far, and look for the reason."""
+        self.optimizer.discard()
+        self.buffers.give_back()
+        with self._autocast():
+            suspects = find_suspects(self.method, batch, context)
+        self.buffers.give_back()
+        return Fault(self.step, wrong_parts(parts), batch.global_size, suspects)
+
+    def _autocast(self) -> torch.autocast:
+        bf16 = self.config.run.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16)
 
     def _context(self) -> StepContext:
         # Rows drift only while the image net learns. Before, they are never stale, if not what the
@@ -105,15 +150,6 @@ class Stepper:
             step=self.step,
             micro_batches=self.micro_batches,
         )
-
-    def _line(self, tally: EpochTally) -> dict[str, float]:
-        try:
-            return tally.close_line()
-        except NotFiniteError as error:
-            raise DivergenceError(
-                f"stage {self.stage.name}, step {self.step}: {error}; "
-                f"lower optimizer.lr (now {self.optimizer.lr:g}) or set optimizer.clip_norm"
-            ) from None
 
 
 def distributed(method: Method, device: torch.device, settings: RunSettings) -> nn.Module:

@@ -1,6 +1,5 @@
 """What the steps of an epoch were like, summed up; goes into checkpoints inside the epoch."""
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,18 +26,11 @@ class EpochSummary:
     """How the embeddings stand behind the epoch; on rank 0 alone."""
 
 
-class NotFiniteError(ArithmeticError):
-    """A loss part is not a finite number."""
-
-    def __init__(self, part: str, value: float) -> None:
-        super().__init__(f"loss part {part!r} is {value}")
-
-
 class EpochTally:
     """Sums over the steps of one epoch, on this rank.
 
-    Loss parts of the steps since the last log line stay on the device, so that no step waits for
-    them, and are shares of this rank; those before are numbers, summed over ranks.
+    Loss parts of the steps since the last log line are shares of this rank, on the device; those
+    before are numbers, summed over ranks. All in float64: finite parts never add up to infinity.
     """
 
     def __init__(self) -> None:
@@ -52,31 +44,38 @@ class EpochTally:
         self._started = time.perf_counter()
 
     @property
+    def steps(self) -> int:
+        """Steps counted."""
+        return self._steps
+
+    @property
     def open_steps(self) -> int:
-        """Steps since the last log line."""
+        """Those since the last log line."""
         return self._open_steps
 
     def add(self, parts: Mapping[str, Tensor], images: int) -> None:
         """Count one step: this rank's shares of its loss parts, and its global batch."""
         for name, value in parts.items():
-            self._open[name] = self._open[name] + value if name in self._open else value.clone()
+            share = value.detach().double()
+            self._open[name] = self._open[name] + share if name in self._open else share
         self._open_steps += 1
         self._steps += 1
+        self.images += images
+
+    def skip(self, images: int) -> None:
+        """Count the images of a step that had no effect, for they took their time."""
         self.images += images
 
     def close_line(self) -> dict[str, float]:
         """Means per step since the last line, global batches; every rank calls this.
 
-        Raises:
-            NotFiniteError: If a part is not finite.
+        There has to be a step since.
         """
         names = sorted(self._open)
-        summed = comm.all_sum(torch.stack([self._open[name].float() for name in names])).tolist()
+        summed = comm.all_sum(torch.stack([self._open[name] for name in names])).tolist()
         steps, self._open_steps, self._open = self._open_steps, 0, {}
         sums = dict(zip(names, summed, strict=True))
         for name, value in sums.items():
-            if not math.isfinite(value):
-                raise NotFiniteError(name, value)
             self._totals[name] = self._totals.get(name, 0.0) + value
         return {name: value / steps for name, value in sums.items()}
 

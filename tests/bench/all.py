@@ -16,6 +16,7 @@ _QUICK = {
     "bench_builder": ["--mib", "20", "--rounds", "1"],
     "bench_checkpoint": ["--rows", "2", "--every", "2", "--rounds", "1"],
     "bench_decoders": ["--photos", "4", "--rounds", "1"],
+    "bench_finite": ["--backbones", "timm:tf_efficientnet_lite0", "--rows", "2", "--steps", "2"],
     "bench_loader": ["--samples", "64", "--rounds", "1"],
     "bench_memory": ["--epochs", "2"],
     "bench_metrics": ["--images", "500", "--labels", "20", "--repeats", "1"],

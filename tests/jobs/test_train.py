@@ -65,6 +65,7 @@ def test_every_recipe_passes_a_dry_run(tmp_path, recipe):
         "reading: score",
     ):
         assert line in done.stdout
+    assert "warning: " not in done.stdout
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

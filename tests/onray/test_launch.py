@@ -46,8 +46,8 @@ def storage(request, tmp_path):
 def train(shards, storage):
     """Trains the run "x", or another one."""
 
-    def call(name="x", resume="auto"):
-        config = settings(shards, "method=bce")
+    def call(name="x", resume="auto", overrides=()):
+        config = settings(shards, "method=bce", *overrides)
         return run_on_ray(config, storage=storage, name=name, workers=Workers(1, 1), resume=resume)
 
     return call
@@ -74,6 +74,17 @@ def test_a_second_program_is_refused_while_a_run_trains(training, train, storage
     train()
     assert seen == [True]
     assert store.names() == ["result.json", "run.json"]
+
+
+@pytest.mark.parametrize("storage", ["folder"], indirect=True)
+def test_settings_that_may_diverge_are_told_before_training(training, train, caplog):
+    training.append(lambda: told.extend(caplog.messages))
+    told = []
+    train(overrides=("model.backbone=vgg11", "optimizer.lr=0.1"))
+    assert [text for text in told if text.startswith("warning: a learning rate of 0.1 with ")]
+    caplog.clear()
+    train("y")
+    assert not [text for text in caplog.messages if text.startswith("warning: ")]
 
 
 def test_a_run_that_failed_is_free_again(training, train, storage):

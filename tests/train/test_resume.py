@@ -17,11 +17,14 @@ from retdm.train.loop import train
 from retdm.train.session import LocalSession
 from retdm.train.step import Stepper
 from tests.train.conftest import settings
+from tests.train.poison import poison
 
 pytestmark = pytest.mark.slow
 STAGES = ("stages.1.epochs=2", "run.deterministic=true", "run.log_every_steps=3")
 TIMINGS = {"images_per_s", "wait_share"}
 LAST = "stage3-epoch001"
+SKIPPED = (1, 10)
+"""Steps, from 0, of stages 1 and 3, in which a loss is made no number."""
 
 
 class Killed(Exception):
@@ -60,6 +63,7 @@ def _end(root):
         "plateau": state.optimizer["plateau"],
         "bank": state.bank,
         "progress": state.progress,
+        "skipped": state.skipped_steps,
         "history": history,
         "log": [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines],
     }
@@ -112,12 +116,13 @@ def test_how_often_checkpoints_are_written_changes_nothing(unbroken, small, tmp_
     _same(_end(tmp_path), unbroken)
 
 
-def _attempt(rank, url, root, steps, overrides):
+def _attempt(rank, url, root, steps, overrides, poisoned=()):
     config = settings(url, *STAGES, *overrides)
-    if steps is None:
-        _run(config, root)
-    else:
-        _die(config, root, steps)
+    with poison(poisoned, only_rank=comm.world_size() - 1):
+        if steps is None:
+            _run(config, root)
+        else:
+            _die(config, root, steps)
     comm.barrier()
 
 
@@ -132,6 +137,23 @@ def test_several_ranks_resume_inside_an_epoch(shards, ranks, tmp_path, world, me
     ranks(world).run(_attempt, shards, tmp_path / "cut", 5, often)
     ranks(world).run(_attempt, shards, tmp_path / "cut", None, often)
     _same(_end(tmp_path / "cut"), _end(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_run_that_skips_steps_resumes_before_between_and_after_them(
+    shards, ranks, tmp_path, world
+):
+    def attempt(folder, steps, *more):
+        ranks(world).run(_attempt, shards, tmp_path / folder, steps, more, SKIPPED)
+
+    attempt("whole", None)
+    often = "checkpoint.every_steps=1"
+    for steps in (1, 1, 5):  # each of which dies in the step after so many of its own
+        attempt("cut", steps, often)
+    attempt("cut", None, often)
+    whole = _end(tmp_path / "whole")
+    _same(_end(tmp_path / "cut"), whole)
+    assert [step["step"] for step in whole["skipped"]] == [step + 1 for step in SKIPPED]
 
 
 def test_another_number_of_ranks_goes_on_inside_an_epoch(shards, ranks, tmp_path):

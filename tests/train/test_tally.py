@@ -38,3 +38,19 @@ def test_counting_goes_on_with_the_ranks_there_are(ranks):
             assert images == 24
             torch.testing.assert_close(line, {"bce": 3.0, "total": 7.0})
             torch.testing.assert_close(means, {"bce": 7 / 3, "total": 17 / 3})
+
+
+def test_a_skipped_step_counts_for_no_mean():
+    tally = EpochTally()
+    _add(tally, STEPS[:2], 0, 1)
+    tally.skip(images=8)
+    assert tally.close_line() == {"bce": 1.5, "total": 4.0}
+    summary = tally.summary()
+    assert (summary.means, summary.images, tally.steps) == ({"bce": 1.5, "total": 4.0}, 24, 2)
+
+
+def test_large_finite_parts_have_a_finite_mean():
+    tally, large = EpochTally(), torch.tensor(3e38)
+    for _ in range(3):
+        tally.add({"total": large}, images=8)
+    assert tally.close_line() == {"total": large.item()}
