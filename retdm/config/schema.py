@@ -217,6 +217,11 @@ class RunSettings(Settings):
     )
     threshold: float = Field(default=0.5, gt=0, lt=1, description="Score that counts as yes")
     log_every_steps: int = Field(default=10, ge=1, description="Steps between log lines")
+    ledger: bool = Field(
+        default=False,
+        description="Write which samples each step consumed, by key and in order, to "
+        "ledger/epochNNN.jsonl in the run's folder; methods that are fitted have no steps",
+    )
 
 
 _ALL_PARTS = ("image", "classifier", "label", "reconstruction")

@@ -19,6 +19,12 @@ from retdm.console import Failed, quiet_clients
 from retdm.errors import RetdmError, StorageError, TransientStorageError
 
 log = logging.getLogger(__name__)
+_GOES_ON = "the same command goes on from the latest checkpoint"
+_REMEDY = (
+    "see that the machine stays up, and that its memory is enough (fewer workers on a machine, "
+    "lower data.batch_size or data.loader_workers)"
+)
+_LOADER_DEATH = re.compile(r"DataLoader worker \(pid\(s\) ([\d, ]+)\) exited unexpectedly")
 
 
 @dataclass(frozen=True)
@@ -51,25 +57,32 @@ class Failure:
             return str(self.error)
         if isinstance(self.error, ray.exceptions.RayError):
             return f"rank {self.rank}: {_death(str(self.error))}"
+        if loader := _LOADER_DEATH.search(str(self.error)):
+            return f"rank {self.rank}: {_silent_death(f'decoding process {loader[1]}')}"
         text = str(self.error).strip().partition("\n")[0]
         return f"rank {self.rank}: {type(self.error).__name__}" + (f": {text}" if text else "")
 
 
 def explain(
-    error: ray.train.TrainingFailedError, *, max_failures: int, storage: str
+    error: ray.train.TrainingFailedError | ray.exceptions.RayActorError,
+    *,
+    max_failures: int,
+    storage: str,
 ) -> BaseException:
     """What to tell the user of a run that Ray Train has given up.
 
     Logs the worker's traceback if it may be a bug.
 
     Args:
-        error: Of `trainer.fit()`.
+        error: Of `trainer.fit()`; a lost actor is its controller.
         max_failures: `run.max_failures`.
         storage: Where the run's checkpoints are.
 
     Returns:
         A `RetdmError` if the user can mend it, `Failed` if it was a worker, else `error`.
     """
+    if isinstance(error, ray.exceptions.RayActorError):
+        return Failed(f"Ray Train's controller: {_death(str(error))}; {_GOES_ON}")
     if isinstance(error, ray.train.ControllerError):
         cause = error.controller_failure
         if isinstance(cause, OSError):
@@ -83,14 +96,14 @@ def explain(
     times = "once" if max_failures == 0 else f"{max_failures + 1} times"
     ending = (
         f"the workers failed {times}, run.max_failures={max_failures} allows for no more; "
-        "the same command goes on from the latest checkpoint"
+        f"{_GOES_ON}"
     )
     cause = failure.error
     if isinstance(cause, OSError) and _is_arrow(cause):
         cause = _unstored(cause, storage)
     if isinstance(cause, RetdmError):
         return type(cause)(f"{cause}; {ending}")
-    if isinstance(cause, ray.exceptions.RayError):
+    if isinstance(cause, ray.exceptions.RayError) or _LOADER_DEATH.search(str(cause)):
         return Failed(f"{failure}; {ending}")
     log.error("%s", _traceback(str(error), failure.rank))
     return Failed(f"{failure} (see the traceback above, which may be a bug of retdm); {ending}")
@@ -165,7 +178,7 @@ def _weight(error: BaseException) -> int:
     """The less, the more it explains."""
     if isinstance(error, RetdmError):
         return 1 if isinstance(error, TransientStorageError) else 0
-    if isinstance(error, ray.exceptions.RayError):
+    if isinstance(error, ray.exceptions.RayError) or _LOADER_DEATH.search(str(error)):
         return 2
     broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
     return 4 if broken else 3
@@ -174,17 +187,20 @@ def _weight(error: BaseException) -> int:
 def _death(text: str) -> str:
     """One line of what Ray says in many about a lost process."""
     pid, ip = (re.search(rf"\b{name}: (\S+)", text) for name in ("pid", "ip"))
-    which = f" {pid[1]}" if pid else ""
-    where = f" on {ip[1]}" if ip else ""
+    process = "process" + (f" {pid[1]}" if pid else "") + (f" on {ip[1]}" if ip else "")
     if "low on memory" in text or "OutOfMemory" in text:
         why = "was killed by Ray because its machine ran short of memory"
     elif "node" in text and ("died" in text or "dead" in text) and "worker process" not in text:
         why = "was lost with its machine"
     else:
-        why = "died without a word, as when the kernel kills it because memory ran out"
+        return _silent_death(process)
+    return f"{process} {why}; {_REMEDY}"
+
+
+def _silent_death(process: str) -> str:
     return (
-        f"process{which}{where} {why}; see that the machine stays up, and that its memory is "
-        "enough (fewer workers on a machine, lower data.batch_size or data.loader_workers)"
+        f"{process} died without a word, as when the kernel kills it because memory ran out; "
+        f"{_REMEDY}"
     )
 
 

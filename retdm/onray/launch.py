@@ -7,11 +7,13 @@ import time
 from typing import Any
 
 import ray
+import ray.exceptions
 import ray.train
 import ray.train.torch
 import torch
 
-from retdm.claims import Work, hold
+from retdm import comm
+from retdm.claims import Claim, Work, hold
 from retdm.config import Config
 from retdm.data.manifest import load_manifest
 from retdm.errors import ConfigError
@@ -62,19 +64,21 @@ def run_on_ray(
     record = run_record(config, manifest, method)
     finished = is_finished(store, record, resume)
     if not finished:
-        with hold(store, _TRAINING):
+        with hold(store, _TRAINING) as claim:
             # It looks again: another program may have gone on with the run before it was ours.
             finished = prepare(store, record, resume)
             if not finished:
                 if risk := divergence_risk(config, method):
                     log.warning("warning: %s", risk)
-                _fit(config, store, storage, name, workers)
+                _fit(config, store, claim, storage, name, workers)
     if finished:
         log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)
     return result_of(store)
 
 
-def _fit(config: Config, store: Store, storage: str, name: str, workers: Workers) -> None:
+def _fit(
+    config: Config, store: Store, claim: Claim, storage: str, name: str, workers: Workers
+) -> None:
     ours = not ray.is_initialized()
     if ours:
         ray.init(log_to_driver=True)
@@ -83,7 +87,11 @@ def _fit(config: Config, store: Store, storage: str, name: str, workers: Workers
     use_gpu = config.run.gpus == "auto" and ray.cluster_resources().get("GPU", 0) >= workers.low
     trainer = ray.train.torch.TorchTrainer(
         _worker,
-        train_loop_config={"config": config.model_dump(mode="json"), "run": store.url},
+        train_loop_config={
+            "config": config.model_dump(mode="json"),
+            "run": store.url,
+            "claim": claim,
+        },
         torch_config=ray.train.torch.TorchConfig(
             # gloo carries the small CPU collectives (metrics, objects) beside NCCL.
             backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo",
@@ -108,7 +116,7 @@ def _fit(config: Config, store: Store, storage: str, name: str, workers: Workers
     )
     try:
         trainer.fit()
-    except ray.train.TrainingFailedError as error:
+    except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
         if ours:
             time.sleep(_LAST_LINES_S)
             ray.shutdown()  # or lines of Ray's processes might come after our last word
@@ -146,6 +154,9 @@ def _worker(settings: dict[str, Any]) -> None:
     logging.getLogger(ray.train.v2._internal.execution.context.__file__).setLevel(logging.WARNING)
     speak()
     _use_tensor_cores()
+    if comm.rank() == 0:
+        # Or lost workers of a program whose run another took over would come back and take it.
+        settings["claim"].check()
     config = Config.model_validate(settings["config"])
     conclude(train(config, RaySession(), open_store(settings["run"])))
 

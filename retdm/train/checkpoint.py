@@ -202,6 +202,7 @@ _FREE = (
     "run.collective_timeout_s",
     "run.cpus_per_worker",
     "run.gpus",
+    "run.ledger",
     "run.log_every_steps",
     "run.max_failures",
     "run.micro_batches",

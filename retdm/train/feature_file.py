@@ -6,7 +6,6 @@ A file is an .npz archive without pickled objects; its own checksum tells a dama
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from retdm.data.bad import BadSample
 from retdm.errors import NotFoundError
 from retdm.evaluation.score_file import NPZ_DAMAGE
+from retdm.scratch import Scratch
 from retdm.storage import Store
 
 FOLDER = "features"
@@ -50,8 +50,8 @@ def write(store: Store, about: Mapping[str, str | int], features: Features) -> N
         "bad": _as_bytes([asdict(sample) for sample in features.bad]),
         "about": _as_bytes(dict(about)),
     }
-    with tempfile.TemporaryDirectory(prefix="retdm-features-") as folder:
-        path = Path(folder) / "features.npz"
+    with Scratch("features") as folder:
+        path = folder / "features.npz"
         np.savez(path, allow_pickle=False, **arrays, checksum=_checksum(arrays))
         store.write(file_name(about), path)
 
@@ -65,8 +65,8 @@ def read(store: Store, about: Mapping[str, str | int], *, images: int) -> Featur
         images: In the split, for a check.
     """
     name = file_name(about)
-    with tempfile.TemporaryDirectory(prefix="retdm-features-") as folder:
-        path = Path(folder) / "features.npz"
+    with Scratch("features") as folder:
+        path = folder / "features.npz"
         try:
             store.download(name, path)
         except NotFoundError:

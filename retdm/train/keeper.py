@@ -7,15 +7,15 @@ still on its way.
 """
 
 import logging
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from retdm.claims import Claim
 from retdm.errors import StorageError, TransientStorageError
+from retdm.scratch import Scratch
 from retdm.storage import Store
 from retdm.storage.file import FileStore
 from retdm.train import checkpoint
@@ -29,18 +29,26 @@ class Keeper:
     """Writes the checkpoints of one run; on rank 0 alone."""
 
     def __init__(
-        self, store: Store, *, from_step: int, keep_best: int, before: Callable[[], None]
+        self,
+        store: Store,
+        claim: Claim,
+        *,
+        from_step: int,
+        keep_best: int,
+        before: Callable[[], None],
     ) -> None:
         """Go on with the checkpoints of a run that continues at `from_step`.
 
         Args:
             store: Folder of the run.
+            claim: Of this attempt at the run, see `retdm.train.attempt`.
             from_step: Later checkpoints are given up: they could not be read.
             keep_best: `checkpoint.keep_best`.
             before: Called in the writing thread before a checkpoint: puts there what belongs to
                 the steps so far, such as the log.
         """
         self.store = store
+        self.claim = claim
         self.keep_best = keep_best
         self.before = before
         self.kept = [one for one in kept_checkpoints(store) if one.step <= from_step]
@@ -95,9 +103,10 @@ class Keeper:
             log.warning("a checkpoint was not written: %s", error)
 
     def _write(self, state: TrainingState, name: str) -> None:
+        self.claim.check()
         self.before()
-        with tempfile.TemporaryDirectory(prefix="retdm-checkpoint-") as folder:
-            file = Path(folder, "state.pt")
+        with Scratch("checkpoint") as folder:
+            file = folder / "state.pt"
             checkpoint.save(state, file)
             sha256 = checkpoint.digest(file)
             self.store.write(checkpoint.file_of(name), file)
@@ -112,6 +121,8 @@ class Keeper:
         )
         every = [*self.kept, new]
         self.kept = retain(every, state.history, keep_best=self.keep_best)
+        # Again: the upload may have taken long.
+        self.claim.check()
         publish(self.store, state.history, self.kept)
         for one in every:
             if one not in self.kept:

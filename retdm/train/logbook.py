@@ -5,17 +5,15 @@ an object store cannot append.
 """
 
 import json
-import shutil
-import tempfile
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from retdm.evaluation import strict_json
+from retdm.scratch import Scratch
 from retdm.storage import Store
 
 LOG = "log.jsonl"
@@ -28,14 +26,14 @@ class Logbook:
     def __init__(self, store: Store, *, from_step: int) -> None:
         """Open the log of a run that continues at `from_step`; later lines are dropped."""
         self.store = store
-        self.folder = Path(tempfile.mkdtemp(prefix="retdm-log-"))
+        self._scratch = Scratch("log")
         self._lines = threading.Lock()
-        self.log = self.folder / LOG
+        self.log = self._scratch.path / LOG
         kept = [
             line for line in self._earlier_lines() if int(json.loads(line)["step"]) <= from_step
         ]
         self.log.write_text("".join(f"{line}\n" for line in kept))
-        self.events = self.folder / TENSORBOARD
+        self.events = self._scratch.path / TENSORBOARD
         self.writer = SummaryWriter(str(self.events), purge_step=from_step + 1)
 
     def _earlier_lines(self) -> list[str]:
@@ -70,4 +68,4 @@ class Logbook:
     def close(self) -> None:
         """Remove the local copy; what `upload` has not copied is lost."""
         self.writer.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.close()

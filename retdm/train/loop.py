@@ -2,20 +2,24 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 
 from retdm import comm
+from retdm.claims import Claim
 from retdm.config import Config
 from retdm.console import bar_line
+from retdm.data.batch import Batch
 from retdm.methods.fitted import FittedMethod
 from retdm.storage import Store
+from retdm.train.attempt import begin_attempt
 from retdm.train.cadence import Cadence
 from retdm.train.epoch_end import end_epoch
 from retdm.train.fault import Fault
 from retdm.train.fitting import fit_stage
 from retdm.train.keeper import Keeper
+from retdm.train.ledger import Ledger, consumed
 from retdm.train.logbook import Logbook
 from retdm.train.run import Run, open_run
 from retdm.train.save import save_checkpoint
@@ -44,20 +48,15 @@ def train(config: Config, session: Session, store: Store) -> Run:
         CheckpointError: If the checkpoint belongs to other data, labels or settings.
         DivergenceError: If loss parts or gradients are not finite in more steps than may be.
     """
+    # Before the newest checkpoint is looked for: whoever wrote one until now writes none after it.
+    claim = begin_attempt(store) if comm.rank() == 0 else None
     run = open_run(config, session, store)
     if config.start_from and not run.progress.stage:
         start_from(run)
     order = ["", *stage_order(config)]
     try:
-        if comm.rank() == 0:
-            run.logbook = Logbook(store, from_step=run.progress.step)
-            run.keeper = Keeper(
-                store,
-                from_step=run.progress.step,
-                keep_best=config.checkpoint.keep_best,
-                before=run.logbook.upload,
-            )
-            run.keeper.begin(run.history)
+        if claim:
+            _open_books(run, claim)
         for stage in run.stages:
             if order.index(stage.name) < order.index(run.progress.stage):
                 continue
@@ -76,7 +75,32 @@ def train(config: Config, session: Session, store: Store) -> Run:
             run.keeper.close()
         if run.logbook:
             run.logbook.close()
+        if run.ledger:
+            run.ledger.close()
     return run
+
+
+def _open_books(run: Run, claim: Claim) -> None:
+    """Go on with what rank 0 keeps of the run."""
+    step, keys = run.progress.step, run.train_data.table.keys
+    run.logbook = Logbook(run.store, from_step=step)
+    if run.config.run.ledger:
+        at = run.progress.data.epoch
+        run.ledger = Ledger(run.store, keys, from_step=step, from_epoch=at)
+
+    def upload() -> None:
+        for book in (run.logbook, run.ledger):
+            if book:
+                book.upload()
+
+    run.keeper = Keeper(
+        run.store,
+        claim,
+        from_step=step,
+        keep_best=run.config.checkpoint.keep_best,
+        before=upload,
+    )
+    run.keeper.begin(run.history)
 
 
 def _train_stage(run: Run, stage: Stage) -> None:
@@ -117,6 +141,8 @@ def _train_stage(run: Run, stage: Stage) -> None:
     while run.progress.epoch < stage.epochs:
         data, epoch = run.progress.data, run.progress.epoch
         batches = run.loader.epoch(data.epoch, data.next_batch, augment=stage.augment)
+        if config.run.ledger:
+            batches = _noted(run, batches)
         tally = EpochTally()
         if data.next_batch:
             tally.load_state_dict(run.tally_state)
@@ -135,6 +161,15 @@ def _train_stage(run: Run, stage: Stage) -> None:
         )
         end_epoch(run, stage, optimizer, summary)
         cadence.saved()
+
+
+def _noted(run: Run, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Note each batch before its step, so that a checkpoint after the step finds it there."""
+    for batch in batches:
+        rows = consumed(batch)
+        if run.ledger:
+            run.ledger.write(run.progress.step + 1, run.progress.data, rows)
+        yield batch
 
 
 def _step_logger(run: Run, stage: Stage, epoch: int) -> Callable[[int, dict[str, float]], None]:

@@ -1,13 +1,12 @@
 """Reads a run's checkpoints back, and goes back to an earlier one where the newest is damaged."""
 
 import logging
-import tempfile
-from pathlib import Path
 
 import torch
 
 from retdm import comm
 from retdm.errors import CheckpointError, NotFoundError
+from retdm.scratch import Scratch
 from retdm.storage import Store
 from retdm.train import checkpoint
 from retdm.train.checkpoint import TrainingState
@@ -64,8 +63,8 @@ def load_checkpoint(store: Store, name: str, device: torch.device) -> TrainingSt
 
 def _fetch(store: Store, name: str, sha256: str, device: torch.device) -> TrainingState:
     file_name = checkpoint.file_of(name)
-    with tempfile.TemporaryDirectory(prefix="retdm-load-") as folder:
-        file = Path(folder, "state.pt")
+    with Scratch("load") as folder:
+        file = folder / "state.pt"
         # More than once, because bytes can also go wrong on their way.
         for _ in range(_FETCHES):
             store.download(file_name, file)

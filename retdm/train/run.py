@@ -21,6 +21,7 @@ from retdm.train import checkpoint
 from retdm.train.checkpoint import Progress, TrainingState
 from retdm.train.history import Epochs
 from retdm.train.keeper import Keeper
+from retdm.train.ledger import Ledger
 from retdm.train.logbook import Logbook
 from retdm.train.restore import restore
 from retdm.train.session import Session
@@ -48,8 +49,9 @@ class Run:
     bad: BadSamples
     skipped: SkippedSteps
     logbook: Logbook | None
-    """On rank 0 while training, as is `keeper`."""
+    """On rank 0 while training, as are `keeper` and `ledger`."""
     keeper: Keeper | None
+    ledger: Ledger | None
     history: Epochs
     progress: Progress
     optimizer_state: dict[str, Any]
@@ -114,6 +116,7 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
         skipped=SkippedSteps(config.run.max_skipped_steps),
         logbook=None,
         keeper=None,
+        ledger=None,
         history=[],
         progress=_start(config, train_data),
         optimizer_state={},

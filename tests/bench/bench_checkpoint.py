@@ -27,6 +27,7 @@ from retdm.data.batch import Batch
 from retdm.data.plan import Position
 from retdm.methods import StepContext, build_method
 from retdm.storage import open_store
+from retdm.train.attempt import begin_attempt
 from retdm.train.checkpoint import Progress, TrainingState
 from retdm.train.keeper import Keeper
 from retdm.train.schedule import StageOptimizer
@@ -62,7 +63,9 @@ def main() -> int:
 
 def _measure(args: argparse.Namespace) -> None:
     training = Training(args.backbone, args.rows)
-    keeper = Keeper(open_store("s3://bench/run"), from_step=0, keep_best=1, before=lambda: None)
+    store = open_store("s3://bench/run")
+    claim = begin_attempt(store)
+    keeper = Keeper(store, claim, from_step=0, keep_best=1, before=lambda: None)
     training.step()
     ratios, copies, stored = [], [], []
     plain = float("nan")

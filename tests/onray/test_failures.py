@@ -101,6 +101,37 @@ def test_a_lost_process_is_one_line_that_names_rank_and_cause(text, message):
         raise told
 
 
+LOADER = RuntimeError("DataLoader worker (pid(s) 4712) exited unexpectedly")
+
+
+def test_a_lost_decoding_process_is_a_failure_that_names_it(watch, caplog):
+    watch.after_exception(None, {0: BROKEN, 1: Wrapped(LOADER)})
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(
+        "worker group failed: rank 1: decoding process 4712 died without a word"
+    )
+    assert line.endswith("lower data.batch_size or data.loader_workers); restart 1 of 2")
+    told = _explained({0: BROKEN, 1: Wrapped(LOADER)})
+    assert isinstance(told, Failed)
+    with pytest.raises(
+        Failed, match=r"^rank 1: decoding process 4712 died .*\); the workers fail"
+    ):
+        raise told
+    assert len(caplog.records) == 1  # no traceback
+
+
+def test_a_lost_controller_is_one_line_that_says_how_to_go_on():
+    error = ray.exceptions.RayActorError("5a", KILLED.replace("RayTrainWorker", "TrainController"))
+    told = explain(error, max_failures=3, storage="x")
+    assert isinstance(told, Failed)
+    with pytest.raises(
+        Failed,
+        match=r"^Ray Train's controller: process 4711 on 10\.0\.0\.7 died without a word.*\); the "
+        r"same command goes on from the latest checkpoint$",
+    ):
+        raise told
+
+
 ENDING = "; the workers failed 4 times, run.max_failures=3 allows for no more; the same command "
 
 

@@ -1,6 +1,7 @@
 """What is refused before a worker starts, and that one program at a time trains a run."""
 
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -11,7 +12,8 @@ import torch
 from retdm.claims import announce, hold
 from retdm.claims.claimant import sealed, who
 from retdm.config import Config
-from retdm.errors import CheckpointError, ConfigError
+from retdm.errors import CheckpointError, ConfigError, StorageError
+from retdm.onray import launch
 from retdm.onray.compare_plan import Cell
 from retdm.onray.compare_run import run_cells
 from retdm.onray.launch import _TRAINING, _check_room, _use_tensor_cores, run_on_ray
@@ -126,6 +128,20 @@ def test_on_s3_a_program_of_a_lost_machine_counts_until_it_has_been_silent(
     run_on_ray(config, storage=storage, name="x", workers=Workers(1, 1), resume="auto")
     assert "s whether the program of far still runs" in caplog.text
     assert store.names() == ["result.json", "run.json"]
+
+
+def test_workers_do_not_begin_for_a_program_whose_run_another_took_over(
+    shards, storage, monkeypatch
+):
+    monkeypatch.setattr(launch, "speak", lambda: None)
+    store = open_store(join_url(storage, "x"))
+    config = settings(shards, "method=bce").model_dump(mode="json")
+    with hold(store, _TRAINING) as claim:
+        store.write(claim.name, sealed(FAR))
+        given = {"config": config, "run": store.url, "claim": pickle.loads(pickle.dumps(claim))}
+        with pytest.raises(StorageError, match=r"this program's any more: another program took"):
+            launch._worker(given)
+    assert "_attempt/latest" not in store.names()
 
 
 def test_what_is_wrong_with_a_run_is_told_before_it_is_claimed(training, train, tmp_path, shards):

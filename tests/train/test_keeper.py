@@ -8,6 +8,7 @@ import torch
 from retdm.data.plan import Position
 from retdm.errors import StorageError, TransientStorageError
 from retdm.storage import open_store
+from retdm.train.attempt import begin_attempt
 from retdm.train.checkpoint import FOLDER, Progress, TrainingState, file_of
 from retdm.train.history import checkpoint_name, kept_checkpoints, reached, retain
 from retdm.train.keeper import Keeper
@@ -38,7 +39,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def keeper(store):
-    keeper = Keeper(store, from_step=0, keep_best=1, before=lambda: None)
+    keeper = Keeper(store, begin_attempt(store), from_step=0, keep_best=1, before=lambda: None)
     yield keeper
     keeper.close()
 
@@ -153,7 +154,8 @@ def test_a_continued_run_forgets_and_removes_what_came_after(store, keeper):
     store.write(f"{FOLDER}killed.pt", b"half")
     half = store.path(f"{FOLDER}.s4.pt.0123456789abcdef0123456789abcdef.part")
     half.write_bytes(b"half")
-    again = Keeper(store, from_step=2, keep_best=1, before=lambda: None)
+    claim = begin_attempt(store)
+    again = Keeper(store, claim, from_step=2, keep_best=1, before=lambda: None)
     again.begin([])
     again.close()
     assert _names(store) == ["s2"]

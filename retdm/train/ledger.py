@@ -1,0 +1,97 @@
+"""The ledger of a run: which samples each optimizer step consumed, written by rank 0.
+
+There is a file of JSON lines for each epoch, `ledger/epoch000.jsonl` and so on, so that what is
+over is sent to storage once: one file that grows would be sent whole with every checkpoint. As
+with the log, the files are on the node first and are copied before every checkpoint, and a run
+that goes on drops the lines of steps which it will repeat.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+
+import torch
+
+from retdm import comm
+from retdm.data.batch import Batch
+from retdm.data.plan import Position
+from retdm.evaluation import strict_json
+from retdm.scratch import Scratch
+from retdm.storage import Store
+
+FOLDER = "ledger/"
+
+
+def file_of(epoch: int) -> str:
+    """Where the lines of an epoch lie in the run's folder; epochs count over all stages."""
+    return f"{FOLDER}epoch{epoch:03d}.jsonl"
+
+
+def consumed(batch: Batch) -> list[int]:
+    """Rows of the label table that the global batch holds, in order; every rank calls this.
+
+    Rows that only fill up a rank's part are left out; what stands in for a bad image is what
+    counts.
+    """
+    rows = comm.gather_rows(torch.where(batch.valid, batch.indices, -1))
+    kept: list[int] = rows[rows >= 0].tolist()
+    return kept
+
+
+class Ledger:
+    """Appends one line for each step."""
+
+    def __init__(
+        self, store: Store, keys: Sequence[str], *, from_step: int, from_epoch: int
+    ) -> None:
+        """Open the ledger of a run that continues at `from_step`; later lines are dropped.
+
+        Args:
+            store: Folder of the run.
+            keys: Of the samples, by row of the label table.
+            from_step: Steps that are done.
+            from_epoch: The epoch of the next one.
+        """
+        self._store, self._keys = store, keys
+        self._scratch = Scratch("ledger")
+        self._lines = threading.Lock()
+        self._changed: set[str] = set()
+        for name in store.names(FOLDER):
+            if int(name.removeprefix(f"{FOLDER}epoch").removesuffix(".jsonl")) >= from_epoch:
+                lines = store.read(name).decode().splitlines()
+                kept = [line for line in lines if json.loads(line)["step"] <= from_step]
+                self._append(name, "".join(f"{line}\n" for line in kept).encode())
+
+    def write(self, step: int, at: Position, rows: Sequence[int]) -> None:
+        """Add the line of a step.
+
+        Args:
+            step: Counted over the run, this one included.
+            at: Of its batch.
+            rows: See `consumed`.
+        """
+        keys = [self._keys[row] for row in rows]
+        line = {"step": step, "plan_epoch": at.epoch, "batch": at.next_batch, "keys": keys}
+        self._append(file_of(at.epoch), strict_json(line, indent=None))
+
+    def _append(self, name: str, lines: bytes) -> None:
+        with self._lines:
+            with (self._scratch.path / name.removeprefix(FOLDER)).open("ab") as file:
+                file.write(lines)
+            self._changed.add(name)
+
+    def upload(self) -> None:
+        """Copy what has changed to the run's storage; may run beside `write`."""
+        with self._lines:
+            contents = {name: self._read(name) for name in sorted(self._changed)}
+        for name, content in contents.items():
+            self._store.write(name, content)
+        with self._lines:
+            self._changed -= {name for name, sent in contents.items() if self._read(name) == sent}
+
+    def _read(self, name: str) -> bytes:
+        return (self._scratch.path / name.removeprefix(FOLDER)).read_bytes()
+
+    def close(self) -> None:
+        """Remove the local copy; what `upload` has not copied is lost."""
+        self._scratch.close()
