@@ -117,7 +117,7 @@ def _train_stage(run: Run, stage: Stage) -> None:
         heed(run.session, stepper.step, secure=partial(secure, tally, inside))
 
     def after_step(tally: EpochTally) -> None:
-        """Note the step; save a checkpoint if there is a notice, or one is due inside the epoch."""
+        """Note the step; save a checkpoint on a notice, or if one is due inside the epoch."""
         done = run.progress.data.next_batch + 1
         run.progress = replace(
             run.progress, data=replace(run.progress.data, next_batch=done), step=stepper.step

@@ -1,4 +1,4 @@
-"""Notices that training is to stop before its end, and how all ranks heed them at the same step."""
+"""Notices that training is to stop before its end; all ranks heed one at the same step."""
 
 import enum
 from collections.abc import Callable
