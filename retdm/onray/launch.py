@@ -18,6 +18,7 @@ from retdm.console import Stopped
 from retdm.data.manifest import load_manifest
 from retdm.errors import ConfigError
 from retdm.methods import build_method
+from retdm.onray.draining import LeaveOutDraining
 from retdm.onray.failures import Watch, explain, speak
 from retdm.onray.run_record import Resume, is_finished, prepare, run_record
 from retdm.onray.session import RaySession
@@ -105,7 +106,7 @@ def _fit(config: Config, store: Store, storage: str, name: str, workers: Workers
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=config.run.max_failures),
-            callbacks=[Watch(config.run.max_failures)],
+            callbacks=[Watch(config.run.max_failures), LeaveOutDraining(workers)],
         ),
     )
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", _DRAINS_EVERY_S)

@@ -27,10 +27,33 @@ from retdm.console import Stopped, counted
 
 Outcome = TypeVar("Outcome")
 log = logging.getLogger(__name__)
-_NAMESPACE = "retdm"
+_NAMESPACE = b"retdm"
 _LOOK_EVERY_S = 0.2
 _HEARD_S = 2.0
 """Until every rank 0 that trains has heard; if none does, there is nothing to wait for."""
+
+
+class Words:
+    """What the driver and its runs tell one another, in Ray's key-value store."""
+
+    def __init__(self) -> None:
+        """Of this job alone: the driver's and its workers', however many runs it has."""
+        # Not by `internal_kv`'s functions: in a process that Ray is just ending, they would
+        # start a Ray of their own.
+        self._store = internal_kv.internal_kv_get_gcs_client()
+        self._job = ray.get_runtime_context().get_job_id()
+
+    def put(self, word: str, value: str = "") -> None:
+        """Say a word."""
+        self._store.internal_kv_put(self._key(word), value.encode(), True, _NAMESPACE)
+
+    def get(self, word: str) -> str | None:
+        """What was said; None if nothing was."""
+        value = self._store.internal_kv_get(self._key(word), _NAMESPACE)
+        return None if value is None else str(value, "utf-8")
+
+    def _key(self, word: str) -> bytes:
+        return f"{self._job} {word}".encode()
 
 
 class Ear:
@@ -38,6 +61,7 @@ class Ear:
 
     def __init__(self, run: str) -> None:
         self.run = run
+        self._words = Words()
         self._told = threading.Event()
         threading.Thread(target=self._listen, name="stopping", daemon=True).start()
 
@@ -48,18 +72,17 @@ class Ear:
 
     def left(self, step: int) -> None:
         """Answer that there is a checkpoint of all steps up to `step`, and no more will be."""
-        _put(f"left {self.run}", str(step))
+        self._words.put(f"left {self.run}", str(step))
 
     def _listen(self) -> None:
-        while True:
+        while not self.told:
             try:
-                if _get("stop") is not None:
-                    break
+                if self._words.get("stop") is not None:
+                    self._words.put(f"heard {self.run}")
+                    self._told.set()
             except ray.exceptions.RpcError as error:  # the head may come back
                 log.debug("%s", error)
             time.sleep(_LOOK_EVERY_S)
-        self._told.set()
-        _put(f"heard {self.run}", "")
 
 
 class Stoppable(Generic[Outcome]):
@@ -72,6 +95,7 @@ class Stoppable(Generic[Outcome]):
         self._events: queue.SimpleQueue[tuple[str, Outcome] | signal.Signals] = queue.SimpleQueue()
         self._told = False
         self._before: dict[signal.Signals, Any] = {}
+        self._words = Words()
 
     def __enter__(self) -> "Stoppable[Outcome]":
         # After `ray.init`, which sets a handler of its own.
@@ -117,15 +141,17 @@ class Stoppable(Generic[Outcome]):
             "a second signal ends all at once",
             event.name,
         )
-        _put("stop", event.name)
+        self._words.put("stop", event.name)
         return self._last(event, runs)
 
     def _last(self, sent: signal.Signals, runs: Collection[str]) -> Outcome:
         over: dict[str, Outcome] = {}
         until = time.monotonic() + _HEARD_S
         while True:
-            heard = [run for run in runs if _get(f"heard {run}") is not None]
-            steps = {run: step for run in heard if (step := _get(f"left {run}")) is not None}
+            heard = [run for run in runs if self._words.get(f"heard {run}") is not None]
+            steps = {
+                run: step for run in heard if (step := self._words.get(f"left {run}")) is not None
+            }
             working = [run for run in runs if run not in steps and run not in over]
             deaf = time.monotonic() > until and not set(working) & set(heard)
             if over and not working and not steps:
@@ -148,17 +174,3 @@ def _where(steps: list[str]) -> str:
         f"; {counted(len(steps), 'run')} wrote a checkpoint (steps {', '.join(steps)}); the same "
         "command goes on"
     )
-
-
-def _put(word: str, value: str) -> None:
-    internal_kv._internal_kv_put(_key(word), value, namespace=_NAMESPACE)
-
-
-def _get(word: str) -> str | None:
-    value = internal_kv._internal_kv_get(_key(word), namespace=_NAMESPACE)
-    return None if value is None else str(value, "utf-8")
-
-
-def _key(word: str) -> str:
-    """Of this job alone: the driver's and its workers', however many runs it has."""
-    return f"{ray.get_runtime_context().get_job_id()} {word}"
