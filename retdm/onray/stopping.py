@@ -95,7 +95,6 @@ class Stoppable(Generic[Outcome]):
         self._events: queue.SimpleQueue[tuple[str, Outcome] | signal.Signals] = queue.SimpleQueue()
         self._told = False
         self._before: dict[signal.Signals, Any] = {}
-        self._words = Words()
 
     def __enter__(self) -> "Stoppable[Outcome]":
         # After `ray.init`, which sets a handler of its own.
@@ -141,17 +140,16 @@ class Stoppable(Generic[Outcome]):
             "a second signal ends all at once",
             event.name,
         )
-        self._words.put("stop", event.name)
-        return self._last(event, runs)
+        words = Words()
+        words.put("stop", event.name)
+        return self._last(event, runs, words)
 
-    def _last(self, sent: signal.Signals, runs: Collection[str]) -> Outcome:
+    def _last(self, sent: signal.Signals, runs: Collection[str], words: Words) -> Outcome:
         over: dict[str, Outcome] = {}
         until = time.monotonic() + _HEARD_S
         while True:
-            heard = [run for run in runs if self._words.get(f"heard {run}") is not None]
-            steps = {
-                run: step for run in heard if (step := self._words.get(f"left {run}")) is not None
-            }
+            heard = [run for run in runs if words.get(f"heard {run}") is not None]
+            steps = {run: step for run in heard if (step := words.get(f"left {run}")) is not None}
             working = [run for run in runs if run not in steps and run not in over]
             deaf = time.monotonic() > until and not set(working) & set(heard)
             if over and not working and not steps:

@@ -71,7 +71,7 @@ def test_a_stopped_job_has_a_checkpoint_of_its_last_step_and_goes_on(s3, shards,
     stopped = newest(store)
     with capsys.disabled():
         print(f"\n`ray job stop` returned after {took_s:.1f} s, checkpoint at step {stopped}")
-    assert "STOPPED" in _job(head, "status", "cut-1")
+    assert "was stopped" in _job(head, "status", "cut-1")
     last = f"stopped by SIGTERM at step {stopped}; the checkpoint is written; the same command "
     assert last in text, text[-3000:]
     assert STEPS_PER_EPOCH <= _reached(text) <= stopped
