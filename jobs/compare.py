@@ -31,7 +31,9 @@ EXAMPLES = """examples:
   ray job submit --working-dir . -- python jobs/compare.py jobs/recipes/scene.toml ...
 
 The same command again goes on where it was interrupted, and tries what failed again.
-exit status: 0 done, 1 some run failed, 2 bad settings or data, 130 interrupted"""
+SIGTERM and Ctrl-C end it when the runs at work have written checkpoints, a second one at once.
+exit status: 0 done, 1 some run failed, 2 bad settings or data, 143 stopped by SIGTERM, 130 by
+Ctrl-C"""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -23,8 +23,13 @@ When a worker fails, all start again from the latest checkpoint, run.max_failure
 no restart can mend ends the run at once. A fault of S3 counts as a failure after the call has been
 repeated for RETDM_S3_PATIENCE_S (120) seconds. The same command goes on with an ended run.
 
-exit status: 0 done, 2 bad settings, data, storage or run, 1 a lost worker or a bug; the last line
-on stderr is the error"""
+SIGTERM (`ray job stop`) and Ctrl-C end the run behind a checkpoint of the step it is in; a second
+one ends it at once. Ray kills a stopped job after RAY_JOB_STOP_WAIT_TIME_S (3) seconds, a variable
+of the head: raise it if a step and a checkpoint take longer, or the steps since the last
+checkpoint are lost.
+
+exit status: 0 done, 2 bad settings, data, storage or run, 1 a lost worker or a bug, 143 stopped by
+SIGTERM, 130 by Ctrl-C; the last line on stderr is the error, or where the run was stopped"""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,12 +20,25 @@ class Failed(Exception):
     """Ends a program with one line and status 1: no setting is wrong, no traceback would help."""
 
 
+class Stopped(Exception):
+    """Ends a program that a signal told to stop, with one line and a shell's status for it."""
+
+    def __init__(self, text: str, sent: signal.Signals) -> None:
+        super().__init__(text, sent)
+        self.text = text
+        self.status = 128 + sent
+        """143 for SIGTERM, 130 for SIGINT."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def run(main: Callable[[], int]) -> int:
     """Call `main` and turn a deliberate error into one line on stderr and exit status 2.
 
     Returns:
-        What `main` returned; 2 after a `RetdmError`; 1 after `Failed`; 130 after Ctrl-C. Bugs keep
-        their traceback.
+        What `main` returned; 2 after a `RetdmError`; 1 after `Failed`; 143 after SIGTERM where
+        `main` heeds it; 130 after Ctrl-C. Bugs keep their traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     quiet_clients()
@@ -35,6 +49,9 @@ def run(main: Callable[[], int]) -> int:
     except (RetdmError, Failed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, Failed) else 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.status
     except BrokenPipeError:
         # The reader of our output has seen enough (`... | head`); Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

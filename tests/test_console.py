@@ -1,11 +1,12 @@
 """Exit codes and progress lines of the command line programs."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from retdm.console import ByteBar, Failed, progress, run
+from retdm.console import ByteBar, Failed, Stopped, progress, run
 from retdm.errors import ConfigError
 
 
@@ -31,6 +32,14 @@ def test_a_bug_keeps_its_traceback():
 def test_ctrl_c_is_status_130(capsys):
     assert run(lambda: _fail(KeyboardInterrupt())) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_program_that_was_stopped_says_where_and_has_the_status_of_the_signal(
+    capsys, sent, status
+):
+    assert run(lambda: _fail(Stopped("stopped at step 7", sent))) == status
+    assert capsys.readouterr().err == "stopped at step 7\n"
 
 
 def test_a_reader_that_left_is_no_error_even_if_it_shows_late():

@@ -6,7 +6,6 @@ earlier one was cut off.
 """
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,9 @@ from retdm.errors import RetdmError
 from retdm.onray.compare_plan import Cell
 from retdm.onray.compare_standing import standing, starting
 from retdm.onray.launch import run_on_ray
+from retdm.onray.stopping import Stoppable
 from retdm.onray.workers import Workers
+from retdm.storage import join_url, open_store
 
 log = logging.getLogger(__name__)
 How = Literal["reused", "trained", "failed"]
@@ -66,7 +67,7 @@ def run_cells(
         on_outcome: Called in this thread after each cell.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C, when the runs have been told to stop.
+        Stopped: After SIGTERM or Ctrl-C, when the runs at work have written checkpoints.
     """
     outcomes: list[Outcome] = []
     failed: dict[str, str] = {}
@@ -96,7 +97,8 @@ def run_cells(
     at_once = concurrency or concurrency_for(to_run[0].config, workers)
     log.info("%d cells to run, %d at a time", len(to_run), at_once)
     try:
-        _run_all(to_run, storage, workers, at_once, failed, ended)
+        with Stoppable[Outcome]() as stoppable:
+            _run_all(to_run, storage, workers, at_once, failed, ended, stoppable)
     except BaseException:
         # Ends the runs: their actors live no longer than this job. Their checkpoints stay.
         ray.shutdown()
@@ -117,10 +119,10 @@ def _run_all(
     at_once: int,
     failed: Mapping[str, str],
     ended: Callable[[Outcome], None],
+    stoppable: Stoppable[Outcome],
 ) -> None:
     waiting, running = list(to_run), dict[str, Cell]()
     begun, total, done = time.monotonic(), sum(c.epochs for c in to_run), 0
-    finished: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
     count = 0
     while waiting or running:
         for cell in [cell for cell in waiting if cell.shared in failed]:
@@ -136,14 +138,16 @@ def _run_all(
             log.info("%s: started (%s)", cell.title, cell.name)
             # A thread that hangs in Ray must not keep the program from ending.
             threading.Thread(
-                target=lambda cell: finished.put(_run(cell, storage, workers)),
+                target=lambda cell: stoppable.ended(
+                    _url(storage, cell), _run(cell, storage, workers)
+                ),
                 args=(cell,),
                 name=cell.name,
                 daemon=True,
             ).start()
         if not running:
             continue
-        outcome = finished.get()
+        outcome = stoppable.wait([_url(storage, cell) for cell in running.values()])
         del running[outcome.cell.name]
         count, done = count + 1, done + outcome.cell.epochs
         log.info("%s", progress_line(outcome, count, len(to_run), begun, done / max(total, 1)))
@@ -168,6 +172,11 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def _url(storage: str, cell: Cell) -> str:
+    """As its workers know it."""
+    return open_store(join_url(storage, cell.name)).url
 
 
 def _run(cell: Cell, storage: str, workers: Workers) -> Outcome:

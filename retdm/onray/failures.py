@@ -7,6 +7,7 @@ as a damaged shard, ends the run at once.
 
 import logging
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 
 from retdm.console import Failed, quiet_clients
 from retdm.errors import RetdmError, StorageError, TransientStorageError
+from retdm.train.notice import Interrupted
 
 log = logging.getLogger(__name__)
 _GOES_ON = "the same command goes on from the latest checkpoint"
@@ -25,6 +27,40 @@ _REMEDY = (
     "lower data.batch_size or data.loader_workers)"
 )
 _LOADER_DEATH = re.compile(r"DataLoader worker \(pid\(s\) ([\d, ]+)\) exited unexpectedly")
+
+
+class Preempted(ray.exceptions.RayActorError):  # type: ignore[misc]
+    """What all workers fail of when they have left a machine that is taken back, in order.
+
+    To Ray Train it looks as if the machine were gone, so it starts the workers again at once, and
+    does not count it. It would otherwise let them train on until the machine goes, and lose what
+    they did since the checkpoint.
+    """
+
+    def __init__(self, step: int, node: str = "", deadline_ms: int | None = None) -> None:
+        """Of one rank.
+
+        Args:
+            step: Steps up to the checkpoint.
+            node: Names those that go away; "" if this rank has not heard which.
+            deadline_ms: When they will be gone, since 1970; None if nobody said.
+        """
+        super().__init__(
+            error_msg=f"a machine is taken back; checkpoint at step {step} is written",
+            preempted=True,
+        )
+        self.args = (step, node, deadline_ms)
+        self.step, self.node, self.deadline_ms = step, node, deadline_ms
+
+    def told(self, now_s: float) -> str:
+        """One line for the user, at a time since 1970."""
+        when = ""
+        if self.deadline_ms is not None:
+            when = f" in {max(0.0, self.deadline_ms / 1000 - now_s):.0f} s"
+        return (
+            f"node {self.node or 'of a worker'} is going away{when} (preemption); checkpoint at "
+            f"step {self.step} is written; restarting elsewhere (not counted)"
+        )
 
 
 @dataclass(frozen=True)
@@ -42,8 +78,8 @@ class Failure:
 
     @property
     def is_final(self) -> bool:
-        """Whether no restart can mend it. A storage server may come back."""
-        return isinstance(self.error, RetdmError) and not isinstance(
+        """Whether no restart can mend it, or none is wanted. A storage server may come back."""
+        return isinstance(self.error, RetdmError | Interrupted) and not isinstance(
             self.error, TransientStorageError
         )
 
@@ -53,7 +89,7 @@ class Failure:
         return isinstance(self.error, ray.exceptions.RayActorError) and self.error.preempted
 
     def __str__(self) -> str:
-        if isinstance(self.error, RetdmError):
+        if isinstance(self.error, RetdmError | Preempted):
             return str(self.error)
         if isinstance(self.error, ray.exceptions.RayError):
             return f"rank {self.rank}: {_death(str(self.error))}"
@@ -140,7 +176,7 @@ class Watch(ray.train.UserCallback):  # type: ignore[misc]
         if failure.is_preemption:
             # Seen again and again until the machine is gone.
             if self._told != str(failure):
-                log.warning("worker group failed: %s; restarting (not counted)", failure)
+                log.warning("%s", _preemption(failure))
         else:
             self._failures += 1
             if self._failures <= self._max_failures:
@@ -149,6 +185,12 @@ class Watch(ray.train.UserCallback):  # type: ignore[misc]
                     *(failure, self._failures, self._max_failures),
                 )
         self._told = str(failure)
+
+
+def _preemption(failure: Failure) -> str:
+    if isinstance(failure.error, Preempted):
+        return failure.error.told(time.time())
+    return f"worker group failed: {failure}; restarting (not counted)"
 
 
 def _root(error: BaseException) -> BaseException:
@@ -176,12 +218,12 @@ def _traceback(text: str, rank: int) -> str:
 
 def _weight(error: BaseException) -> int:
     """The less, the more it explains."""
-    if isinstance(error, RetdmError):
+    if isinstance(error, RetdmError | Interrupted):
         return 1 if isinstance(error, TransientStorageError) else 0
     if isinstance(error, ray.exceptions.RayError) or _LOADER_DEATH.search(str(error)):
-        return 2
+        return 2 if isinstance(error, Preempted) and error.node else 3
     broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-    return 4 if broken else 3
+    return 5 if broken else 4
 
 
 def _death(text: str) -> str:
@@ -224,5 +266,8 @@ def _is_news(record: logging.LogRecord) -> bool:
     if isinstance(error, ray.train.ControllerError):
         error = error.controller_failure
     # A lost process breaks the calls by which the others are ended, too.
-    told = (RetdmError, ray.train.WorkerGroupError, ray.exceptions.RayActorError)
+    told = (
+        *(RetdmError, Interrupted, ray.train.WorkerGroupError, ray.train.PreemptionError),
+        ray.exceptions.RayActorError,
+    )
     return not isinstance(error, told)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import threading
 import time
 from typing import Any
 
@@ -15,20 +16,26 @@ import torch
 from retdm import comm
 from retdm.claims import Claim, Work, hold
 from retdm.config import Config
+from retdm.console import Stopped
 from retdm.data.manifest import load_manifest
 from retdm.errors import ConfigError
 from retdm.methods import build_method
+from retdm.onray.draining import LeaveOutDraining
 from retdm.onray.failures import Watch, explain, speak
 from retdm.onray.run_record import Resume, is_finished, prepare, run_record, with_micro_batches
 from retdm.onray.session import RaySession
+from retdm.onray.stopping import Stoppable
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
 from retdm.train.loop import train
+from retdm.train.notice import Interrupted, Notice
 from retdm.train.result import RESULT, conclude
 from retdm.train.risk import divergence_risk
 from retdm.train.stages import plan_stages
 
 log = logging.getLogger(__name__)
+_DRAINS_EVERY_S = "1"
+"""Between looks at which machines are taken back; Ray's own 5 are much of a notice of 30."""
 _LAST_LINES_S = 0.5
 """Until what Ray's processes have printed is here."""
 _TRAINING = Work(
@@ -53,6 +60,7 @@ def run_on_ray(
         RetdmError: For anything the user can mend, also when a worker found it; `ConfigError` if
             another program trains the run.
         Failed: If a worker failed otherwise, more than `run.max_failures` times.
+        Stopped: After SIGTERM or Ctrl-C, when the run has written a checkpoint.
     """
     store = open_store(join_url(storage, name))
     manifest = load_manifest(open_store(config.data.url))
@@ -111,16 +119,44 @@ def _fit(
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=config.run.max_failures),
-            callbacks=[Watch(config.run.max_failures)],
+            callbacks=[Watch(config.run.max_failures), LeaveOutDraining(workers)],
         ),
     )
+    os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", _DRAINS_EVERY_S)
     try:
-        trainer.fit()
-    except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
+        _fit_stoppably(trainer, store.url)
+    except (ray.train.TrainingFailedError, ray.exceptions.RayActorError, Stopped) as error:
         if ours:
             time.sleep(_LAST_LINES_S)
             ray.shutdown()  # or lines of Ray's processes might come after our last word
+        if isinstance(error, Stopped):
+            raise
         raise explain(error, max_failures=config.run.max_failures, storage=storage) from None
+
+
+def _fit_stoppably(trainer: ray.train.torch.TorchTrainer, run: str) -> None:
+    """Fit; the main thread waits beside, since Ray lets it hear signals only once a second.
+
+    Raises:
+        Stopped: After SIGTERM or Ctrl-C, when the run has written a checkpoint.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        trainer.fit()  # one of several runs, whose program heeds signals for all
+        return
+    with Stoppable[BaseException | None]() as stoppable:
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+            except BaseException as error:
+                stoppable.ended(run, error)
+            else:
+                stoppable.ended(run, None)
+
+        threading.Thread(target=fit, name="fit", daemon=True).start()
+        error = stoppable.wait([run])
+        if error is not None:
+            raise error
 
 
 def _check_room(config: Config, workers: Workers) -> None:
@@ -158,7 +194,13 @@ def _worker(settings: dict[str, Any]) -> None:
         # Or lost workers of a program whose run another took over would come back and take it.
         settings["claim"].check()
     config = Config.model_validate(settings["config"])
-    conclude(train(config, RaySession(), open_store(settings["run"])))
+    session = RaySession(settings["run"])
+    try:
+        conclude(train(config, session, open_store(settings["run"])))
+    except Interrupted as interrupted:
+        if interrupted.notice is Notice.PREEMPTION:
+            raise session.preempted(interrupted.step) from None
+        raise
 
 
 def _use_tensor_cores() -> None:

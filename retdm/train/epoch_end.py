@@ -1,6 +1,7 @@
 """What happens between two epochs: validation, learning rate, record, checkpoint."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,23 @@ log = logging.getLogger(__name__)
 
 
 def end_epoch(
-    run: Run, stage: Stage, optimizer: StageOptimizer | None, summary: EpochSummary
+    run: Run,
+    stage: Stage,
+    optimizer: StageOptimizer | None,
+    summary: EpochSummary,
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Validate, adapt the learning rate, record the epoch and save a checkpoint.
 
-    Every rank calls this, with `run.progress` behind the epoch; `optimizer` is None after a fit.
+    Every rank calls this.
+
+    Args:
+        run: Its `progress` is behind the epoch.
+        stage: Of the epoch.
+        optimizer: None after a fit.
+        summary: Of the epoch.
+        meanwhile: Called on all ranks alike while the run is still as before this call.
 
     Raises:
         BadSampleError: If all ranks together met more bad images than are allowed.
@@ -34,7 +47,7 @@ def end_epoch(
     """
     progress = run.progress
     agree(run.bad, url=run.train_data.url)
-    validation = _validate(run, stage)
+    validation = _validate(run, stage, meanwhile)
     metric = run.config.checkpoint.metric
     # Stage 2 cannot move validation scores, so its plateau is seen on its own objective.
     moves = stage.trains_classifier
@@ -87,12 +100,17 @@ def end_epoch(
     save_checkpoint(run, optimizer, name)
 
 
-def _validate(run: Run, stage: Stage) -> dict[str, float]:
+def _validate(run: Run, stage: Stage, meanwhile: Callable[[], None]) -> dict[str, float]:
     if not stage.trains_classifier and run.history:
         last = run.history[-1]
         return {key[4:]: value for key, value in last.items() if key.startswith("val/")}
     scores, targets = score_split(
-        run.method, run.val_data, run.config.data, run.session.device, bad=run.bad
+        run.method,
+        run.val_data,
+        run.config.data,
+        run.session.device,
+        bad=run.bad,
+        meanwhile=meanwhile,
     )
     if not np.isfinite(scores).all():
         raise DivergenceError(

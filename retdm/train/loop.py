@@ -15,12 +15,14 @@ from retdm.methods.fitted import FittedMethod
 from retdm.storage import Store
 from retdm.train.attempt import begin_attempt
 from retdm.train.cadence import Cadence
+from retdm.train.checkpoint import Progress
 from retdm.train.epoch_end import end_epoch
 from retdm.train.fault import Fault
 from retdm.train.fitting import fit_stage
 from retdm.train.keeper import Keeper
 from retdm.train.ledger import Ledger, consumed
 from retdm.train.logbook import Logbook
+from retdm.train.notice import heed
 from retdm.train.run import Run, open_run
 from retdm.train.save import save_checkpoint
 from retdm.train.schedule import StageOptimizer
@@ -47,6 +49,7 @@ def train(config: Config, session: Session, store: Store) -> Run:
     Raises:
         CheckpointError: If the checkpoint belongs to other data, labels or settings.
         DivergenceError: If loss parts or gradients are not finite in more steps than may be.
+        Interrupted: On all ranks, if the session has a notice; there is a checkpoint of all steps.
     """
     # Before the newest checkpoint is looked for: whoever wrote one until now writes none after it.
     claim = begin_attempt(store) if comm.rank() == 0 else None
@@ -126,17 +129,31 @@ def _train_stage(run: Run, stage: Stage) -> None:
         run.micro_batches.load_state(run.method.parts["image"], run.statistics)
     cadence = Cadence(config.checkpoint, look_every=config.run.log_every_steps)
 
+    def save(tally: EpochTally) -> None:
+        save_checkpoint(run, optimizer, f"stage{stage.name}-step{stepper.step:08d}", tally)
+        cadence.saved()
+
+    def secure(tally: EpochTally, inside: Progress) -> None:
+        """Return when there is a checkpoint of the run where it is inside the epoch."""
+        run.progress = inside
+        save(tally)
+        if run.keeper:
+            run.keeper.wait()
+
+    def heed_notice(tally: EpochTally, inside: Progress) -> None:
+        heed(run.session, stepper.step, secure=partial(secure, tally, inside))
+
     def after_step(tally: EpochTally) -> None:
-        """Note the step, and save a checkpoint if one is due before the epoch's own."""
+        """Note the step; save a checkpoint on a notice, or if one is due inside the epoch."""
         done = run.progress.data.next_batch + 1
         run.progress = replace(
             run.progress, data=replace(run.progress.data, next_batch=done), step=stepper.step
         )
+        heed_notice(tally, run.progress)
         last = done == run.loader.batches_per_epoch
         busy = run.keeper is not None and run.keeper.busy
         if not last and cadence.due(stepper.step, busy=busy):
-            save_checkpoint(run, optimizer, f"stage{stage.name}-step{stepper.step:08d}", tally)
-            cadence.saved()
+            save(tally)
 
     while run.progress.epoch < stage.epochs:
         data, epoch = run.progress.data, run.progress.epoch
@@ -154,12 +171,13 @@ def _train_stage(run: Run, stage: Stage) -> None:
             after_step=partial(after_step, tally),
         )
         run.micro_batches.average(run.method.parts["image"])
+        inside = run.progress
         run.progress = replace(
             run.progress,
             data=replace(data, epoch=data.epoch + 1, next_batch=0),
             epoch=epoch + 1,
         )
-        end_epoch(run, stage, optimizer, summary)
+        end_epoch(run, stage, optimizer, summary, meanwhile=partial(heed_notice, tally, inside))
         cadence.saved()
 
 

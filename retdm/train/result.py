@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import platform
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from retdm.evaluation import evaluate, fit_thresholds, label_frequency_map, stri
 from retdm.methods import Method, build_method
 from retdm.train.checkpoint import TrainingState
 from retdm.train.history import best, kept_checkpoints
+from retdm.train.notice import heed
 from retdm.train.restore import load_checkpoint
 from retdm.train.run import Run
 from retdm.train.scoring import score_split
@@ -38,7 +39,11 @@ def conclude(run: Run) -> dict[str, Any]:
 
     The test split is read here for the first time: stages, learning rate, the choice of the
     checkpoint and the fitted thresholds saw the validation split only.
+
+    Raises:
+        Interrupted: On all ranks, if the session has a notice; all checkpoints are on storage.
     """
+    meanwhile = partial(heed, run.session, run.progress.step)
     # Rank 0 has waited for its checkpoints to be on storage; the others wait for rank 0.
     comm.barrier()
     kept = comm.broadcast_object(kept_checkpoints(run.store) if comm.rank() == 0 else [])
@@ -47,10 +52,20 @@ def conclude(run: Run) -> dict[str, Any]:
     run.method.load_state_dict(state.model)
     test = open_split(run.config.data.url, run.config.data.test_split)
     val_scores, val_targets = score_split(
-        run.method, run.val_data, run.config.data, run.session.device, bad=run.bad
+        run.method,
+        run.val_data,
+        run.config.data,
+        run.session.device,
+        bad=run.bad,
+        meanwhile=meanwhile,
     )
     scores, targets = score_split(
-        run.method, test, run.config.data, run.session.device, bad=run.bad
+        run.method,
+        test,
+        run.config.data,
+        run.session.device,
+        bad=run.bad,
+        meanwhile=meanwhile,
     )
     result: dict[str, Any] = {}
     if comm.rank() == 0:

@@ -1,5 +1,7 @@
 """Scores of a whole split, computed by all ranks, each image counted exactly once."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -44,11 +46,13 @@ def score_split(
     device: torch.device,
     *,
     bad: BadSamples,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Scores and targets of all images, each of shape (samples, labels), in table order.
 
     Every rank must call this; every rank gets the whole matrices. Scores are probabilities in
-    [0, 1]. Images that turn out bad are left out and noted.
+    [0, 1]. Images that turn out bad are left out and noted. `meanwhile` is called after every
+    batch, of which all ranks have equally many; what it raises ends this.
 
     Raises:
         BadSampleError: If there are more of them than `bad` allows for.
@@ -61,6 +65,7 @@ def score_split(
             # Padding rows repeat a sample of the batch; -1 drops them after the gather.
             indices.append(torch.where(on_device.valid, on_device.indices, -1))
             scores.append(method.scores(on_device.images))
+            meanwhile()
     finally:
         loader.close()
     rows = comm.gather_rows(torch.cat(indices)).cpu().numpy()

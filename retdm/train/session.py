@@ -1,9 +1,11 @@
-"""What a training loop asks of whoever launched it: where to compute, and to hear of epochs."""
+"""What a training loop asks of whoever launched it: where to compute, and whether to go on."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 import torch
+
+from retdm.train.notice import Notice
 
 
 class Session(Protocol):
@@ -20,6 +22,17 @@ class Session(Protocol):
             metrics: Plain numbers.
         """
 
+    def notice(self) -> Notice | None:
+        """Whether training is to stop, as far as this rank knows; asked after every step."""
+
+    def leaving(self, notice: Notice, step: int) -> None:
+        """Hear that training ends on a notice; every rank calls it.
+
+        Args:
+            notice: The one that all ranks agreed on.
+            step: Steps up to the newest checkpoint, which is on storage.
+        """
+
 
 class LocalSession:
     """Processes without a launcher, on the CPU: for tests and small experiments."""
@@ -31,3 +44,10 @@ class LocalSession:
 
     def report(self, metrics: Mapping[str, float]) -> None:
         """The log has them."""
+
+    def notice(self) -> Notice | None:
+        """None ever comes."""
+        return None
+
+    def leaving(self, notice: Notice, step: int) -> None:
+        """Nobody asks."""

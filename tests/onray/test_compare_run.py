@@ -2,12 +2,16 @@
 
 import json
 import logging
+import os
+import signal
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from retdm.config import Config
+from retdm.console import Stopped
 from retdm.errors import CheckpointError, DivergenceError
 from retdm.onray import compare_run
 from retdm.onray.compare_plan import Cell
@@ -216,3 +220,22 @@ def test_ctrl_c_ends_the_runs(runs, tmp_path, monkeypatch):
             on_outcome=interrupt,
         )
     assert ended
+
+
+def test_a_signal_ends_all_when_the_runs_at_work_have_answered(runs, tmp_path, monkeypatch):
+    said, stopped = {}, []
+    monkeypatch.setattr(
+        "retdm.onray.stopping.Words",
+        lambda: SimpleNamespace(put=lambda word, text="": said.update({word: text}), get=said.get),
+    )
+    monkeypatch.setattr(compare_run.ray, "shutdown", lambda: stopped.append(True))
+
+    def trains(config, *, storage, name, **_):
+        said[f"heard {storage}/{name}"], said[f"left {storage}/{name}"] = "", "7"
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(20)
+
+    monkeypatch.setattr(compare_run, "run_on_ray", trains)
+    with pytest.raises(Stopped, match=r"^stopped by SIGTERM at step 7; the checkpoint is written"):
+        run(tmp_path, CELLS[-1:])
+    assert stopped

@@ -1,6 +1,7 @@
 """Which failures of workers end a run at once, which are tried again, and what is told of them."""
 
 import logging
+import pickle
 
 import pytest
 import ray.exceptions
@@ -8,7 +9,8 @@ import ray.train
 
 from retdm.console import Failed
 from retdm.errors import BadSampleError, ShardError, StorageError, TransientStorageError
-from retdm.onray.failures import Failure, Watch, _is_news, explain
+from retdm.onray.failures import Failure, Preempted, Watch, _is_news, explain
+from retdm.train.notice import Interrupted, Notice
 
 SLOW = TransientStorageError("s3://b/x: cannot reach it; check the network")
 KILLED = """The actor died unexpectedly before finishing this task.
@@ -67,6 +69,34 @@ def test_preempted_machines_do_not_count_and_are_told_once(watch, caplog):
     first, second = [record.getMessage() for record in caplog.records]
     assert first.endswith("; restarting (not counted)")
     assert second.endswith("; restart 1 of 2")
+
+
+def test_leaving_a_machine_in_order_is_told_once_and_does_not_count(watch, caplog, monkeypatch):
+    monkeypatch.setattr("retdm.onray.failures.time.time", lambda: 1000.0)
+    left = {0: Wrapped(Preempted(7)), 1: Wrapped(Preempted(7, "5a2f (10.0.0.7)", 1_030_000))}
+    for _ in range(2):
+        watch.after_exception(None, left)
+    watch.after_exception(None, {0: Wrapped(SLOW)})
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first == (
+        "node 5a2f (10.0.0.7) is going away in 30 s (preemption); checkpoint at step 7 is "
+        "written; restarting elsewhere (not counted)"
+    )
+    assert second.endswith("; restart 1 of 2")
+
+
+def test_ray_takes_leaving_in_order_for_a_lost_machine_also_out_of_another_process():
+    left = pickle.loads(pickle.dumps(Preempted(7, "5a2f", 5)))
+    assert isinstance(left, ray.exceptions.RayActorError)
+    assert left.preempted
+    assert (left.step, left.node, left.deadline_ms) == (7, "5a2f", 5)
+    assert Preempted(7).told(0.0).startswith("node of a worker is going away (preemption); chec")
+
+
+def test_nothing_starts_again_after_a_stop(watch):
+    stopped = Interrupted(Notice.STOP, 7)
+    with pytest.raises(Interrupted, match="after step 7"):
+        watch.after_exception(None, {0: BROKEN, 1: Wrapped(stopped)})
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,10 @@ import pytest
 from retdm.data.split import open_split
 from retdm.storage import join_url, open_store
 from retdm.train.ledger import FOLDER
-from tests.system.killing import controllers, end, finish, loader_processes, start, workers
+from tests.system.killing import controllers, loader_processes, workers
 from tests.system.nodes import Nodes
 from tests.system.test_coco_to_result import shards
+from tests.system.training import command, end, finish, start
 from tests.train.test_resume import _same
 
 __all__ = ["shards"]
@@ -40,7 +41,6 @@ APART = 8
 """Steps from one kill to the next."""
 EPOCHS = -(-APART * (KILLS + 1) // BATCHES)
 SETTINGS = (
-    "run.deterministic=true",
     "run.max_failures=99",
     "run.ledger=true",
     "run.log_every_steps=1",
@@ -84,14 +84,14 @@ class Trained:
 
     def __init__(self, nodes, shards, storage, name, log):
         self.nodes, self.log, self.tmp = nodes, log, nodes.tmp
-        self.arguments = (shards, storage, name, log, SETTINGS)
+        self.words = command(shards, storage, name, *SETTINGS)
         self.begin()
 
     def begin(self):
         """Start the program, which is what an operator does if it has ended."""
         # Ray holds lines back that look like those of another process.
         own = {"TMPDIR": str(self.tmp), "RAY_DEDUP_LOGS": "0"}
-        self.driver = start(*self.arguments, {**self.nodes.client, **own})
+        self.driver = start(self.words, self.log, **self.nodes.client, **own)
 
     def attempts(self):
         """Last step on the log of each attempt whose log is still there, by its folder."""
@@ -213,7 +213,7 @@ def test_a_run_whose_processes_are_killed_at_every_level_ends_as_if_they_were_no
 ):
     storage, draw = s3.url("chaos"), random.Random(SEED)
     with (tmp_path / "whole.log").open("a") as log:
-        finish(Trained(nodes, shards, storage, "whole", log).driver, log)
+        finish(Trained(nodes, shards, storage, "whole", log).driver, log, within_s=3000)
     kills = []
     with (tmp_path / "cut.log").open("a") as log:
         began = time.monotonic()
@@ -224,7 +224,7 @@ def test_a_run_whose_processes_are_killed_at_every_level_ends_as_if_they_were_no
             run.until(lambda at=step: max(run.attempts().values()) >= at, f"step {step}")
             kills.append(_recover(run, kind, draw))
             print(_table(kills, start_s), flush=True)
-        finish(run.driver, log)
+        finish(run.driver, log, within_s=3000)
     whole, cut = (open_store(join_url(storage, name)) for name in ("whole", "cut"))
     ledger = _ledger(cut)
     _check_ledger(ledger, open_split(shards, "train").table.keys)

@@ -5,16 +5,15 @@ import random
 import signal
 
 import pytest
-import torch
 
 from retdm.storage import join_url, open_store
-from tests.system.killing import end, finish, reach, start, workers
+from tests.system.killing import workers
 from tests.system.test_coco_to_result import shards
+from tests.system.training import assert_same_end, command, finish, reach, start
 
 __all__ = ["shards"]
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 OWN = (
-    "run.deterministic=true",
     "run.max_failures=9",
     "checkpoint.every_steps=2",
     "stages.1.epochs=4",
@@ -25,10 +24,10 @@ OWN = (
 def test_a_killed_worker_and_a_killed_driver_change_nothing(s3, shards, tmp_path):
     storage, draw = s3.url("killed"), random.Random(4)
     with (tmp_path / "whole.log").open("w") as log:
-        finish(start(shards, storage, "whole", log, OWN), log)
-    store = open_store(join_url(storage, "cut"))
+        finish(start(command(shards, storage, "whole", *OWN), log), log)
+    store, cut = open_store(join_url(storage, "cut")), command(shards, storage, "cut", *OWN)
     with (tmp_path / "cut.log").open("w") as log:
-        driver = start(shards, storage, "cut", log, OWN)
+        driver = start(cut, log)
         at = reach(store, draw.randint(2, 5), driver, log)
         victims = workers(driver.pid)
         assert len(victims) == 2
@@ -36,11 +35,7 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(s3, shards, tmp_path
         reach(store, at + draw.randint(2, 6), driver, log)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait(60)
-        finish(start(shards, storage, "cut", log, OWN), log)
+        finish(start(cut, log), log)
     text = (tmp_path / "cut.log").read_text()
     assert text.count("resuming after step") >= 2, text[-3000:]
-    whole, cut = end(open_store(join_url(storage, "whole"))), end(store)
-    assert whole[1] == cut[1]
-    assert whole[2] == cut[2]
-    for part in ("model", "bank"):
-        torch.testing.assert_close(getattr(cut[0], part), getattr(whole[0], part), rtol=0, atol=0)
+    assert_same_end(storage, "cut", "whole")

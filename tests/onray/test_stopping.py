@@ -1,0 +1,115 @@
+"""A program that is told to stop waits for the checkpoints of its runs, and for nothing else."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from retdm.console import Stopped
+from retdm.onray import stopping
+from retdm.onray.stopping import Ear, Stoppable
+
+
+@pytest.fixture(autouse=True)
+def words(monkeypatch):
+    """What was said, instead of Ray's key-value store."""
+    said = {}
+
+    class Words:
+        def put(self, word, value=""):
+            said[word] = value
+
+        def get(self, word):
+            return said.get(word)
+
+    monkeypatch.setattr(stopping, "Words", Words)
+    monkeypatch.setattr(stopping, "_LOOK_EVERY_S", 0.01)
+    return said
+
+
+def _signal(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+
+
+def _train(run, *, step):
+    """As a run's rank 0 does, in a thread: wait for the word, take a step, answer."""
+    ear, heard = Ear(run), threading.Event()
+
+    def work():
+        while not ear.told:
+            heard.wait(0.01)
+        ear.left(step)
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_waits_for_the_checkpoint_and_names_its_step(words, number, status):
+    _train("s3://b/one", step=7)
+    with Stoppable() as stoppable:
+        _signal(number)
+        with pytest.raises(
+            Stopped,
+            match=f"^stopped by {number.name} at step 7; the checkpoint is written; the same "
+            "command goes on$",
+        ) as caught:
+            stoppable.wait(["s3://b/one"])
+    assert caught.value.status == status
+
+
+def test_a_signal_waits_for_every_run_that_trains(words):
+    for step, run in enumerate(("one", "two"), 3):
+        _train(run, step=step)
+    with Stoppable() as stoppable:
+        _signal()
+        with pytest.raises(
+            Stopped,
+            match=r"^stopped by SIGTERM; 2 runs wrote a checkpoint \(steps 3, 4\); the same",
+        ):
+            stoppable.wait(["one", "two"])
+
+
+def test_a_signal_while_nothing_trains_ends_soon(monkeypatch):
+    monkeypatch.setattr(stopping, "_HEARD_S", 0.05)
+    with Stoppable() as stoppable:
+        _signal()
+        with pytest.raises(Stopped, match=r"^stopped by SIGTERM; nothing was training; "):
+            stoppable.wait(["one"])
+
+
+def test_a_run_that_heard_is_waited_for_however_long_its_step_is(words, monkeypatch):
+    monkeypatch.setattr(stopping, "_HEARD_S", 0.0)
+    words["heard one"] = ""
+    later = threading.Timer(0.5, words.__setitem__, ("left one", "9"))
+    later.start()
+    with Stoppable() as stoppable:
+        _signal()
+        with pytest.raises(Stopped, match=r"^stopped by SIGTERM at step 9; "):
+            stoppable.wait(["one"])
+
+
+def test_a_second_signal_ends_at_once(words):
+    words["heard one"] = ""
+    with Stoppable() as stoppable:
+        _signal()
+        later = threading.Timer(0.2, _signal)
+        later.start()
+        with pytest.raises(Stopped, match=r"^stopped by SIGTERM at once; the same comm"):
+            stoppable.wait(["one"])
+
+
+def test_a_run_that_ends_by_itself_after_a_signal_has_ended(words):
+    with Stoppable() as stoppable:
+        _signal()
+        stoppable.ended("one", "well")
+        assert stoppable.wait(["one"]) == "well"
+        with pytest.raises(Stopped, match="nothing was training"):
+            stoppable.wait([])
+
+
+def test_handlers_of_before_come_back():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with Stoppable():
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
