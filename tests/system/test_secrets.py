@@ -19,7 +19,7 @@ import ray_head
 from retdm.storage import open_store
 from tests.conftest import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
 OTHER = "hf_a-token-of-some-other-service-0123456789"
 WRONG = "wrong-secret-0123456789abcdefghijklmnopqrs"
 SETTINGS = (
@@ -123,7 +123,7 @@ def _submit(heard, entrypoint, client, token, leaders, log):
 
     def submit():
         env = os.environ | client
-        ended.append(job.submit(entrypoint, working_dir=ROOT, env=env, log=log, limit_s=400))
+        ended.append(job.submit(entrypoint, working_dir=ROOT, env=env, log=log, limit_s=900))
 
     thread = threading.Thread(target=submit)
     thread.start()
@@ -140,7 +140,7 @@ def _program(heard, name, *arguments, **env):
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **env},
         capture_output=True,
-        timeout=300,
+        timeout=600,
     )
     heard.add(name, done.stdout + done.stderr)
     return done
@@ -206,6 +206,18 @@ def test_what_was_searched_is_what_a_cluster_writes(cluster):
             for content in contents
             if place.endswith(where)
         ), text
+
+
+def test_the_tensorboard_command_opens_no_port_to_others(cluster):
+    said = [
+        text
+        for where, texts in cluster[0].content.items()
+        for text in texts
+        if where.endswith("good.log")
+    ]
+    commands = [line for line in b"\n".join(said).splitlines() if b"tensorboard --logdir" in line]
+    assert commands
+    assert not any(b"--host" in line or b"--bind_all" in line for line in commands)
 
 
 def test_the_search_finds_what_is_no_secret(cluster):
