@@ -88,3 +88,11 @@ def test_known_keys_hold_those_that_scripts_use():
     wanted = "data.url data.batch_size data.image_size model.backbone model.weights method seed"
     losses = "loss.lambda1 loss.lambda2 loss.k loss.score loss.penalty bank.size"
     assert {*wanted.split(), *losses.split(), "stages.1.epochs"} <= set(known_keys(Config))
+
+
+def test_what_a_wrong_setting_is_said_to_be_shows_no_password(tmp_path):
+    given = "data.batch_size=https://me:hidden@host/a?key=hidden"
+    with pytest.raises(
+        ConfigError, match=r"data\.batch_size is 'https://\*\*\*@host/a\?\*\*\*': "
+    ):
+        load_config(_recipe(tmp_path), [given])

@@ -33,15 +33,18 @@ from retdm import console
 Auth = Literal["token", "disabled"]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]  # the `ray` program of this environment
 
-# An address of the loopback device that Ray does not replace by the machine's outer one, as it
-# does with 127.0.0.1: no name service, network or VPN has a say in a local run.
-_NODE_IP = "127.0.0.2"
+# For this very address Ray's servers listen on the loopback device alone; for another one of that
+# device, 127.0.0.2 say, their gRPC ports would be open to the network.
+_NODE_IP = "127.0.0.1"
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Or Ray, on Linux, puts the machine's outer address in place of that one, also in clients."""
 _GCS_PORT, _DASHBOARD_PORT, _AGENT_PORT = 6379, 8265, 52365
 _CLIENT_PORTS = range(10001, 9900, -1)  # below the ports of workers, which begin at 10002
 _OBJECT_STORE_BYTES = 256 * 2**20  # training passes no data through it
 _START_LIMIT_S = 90.0
 _STOP_GRACE_S = 15.0
 _ATTEMPTS = 3
+_TEMP = "r"  # Ray opens its folder to everybody, so it lies inside a private one
 
 
 class PortTakenError(LocalServiceError):
@@ -131,7 +134,7 @@ def stop(root: Path) -> None:
     if not (root / "session").exists():
         return
     session = Path((root / "session").read_text(encoding="utf-8"))
-    logs = session / "session_latest/logs"
+    logs = session / _TEMP / "session_latest/logs"
     if logs.is_dir():
         shutil.rmtree(root / "logs", ignore_errors=True)
         # A socket or pipe among the logs cannot be copied; a lost log must not keep files back.
@@ -140,6 +143,7 @@ def stop(root: Path) -> None:
             root / "logs",
             ignore=lambda folder, names: [n for n in names if not _is_plain(Path(folder, n))],
         )
+        (root / "logs").chmod(0o700)
     shutil.rmtree(session, ignore_errors=True)
     (root / "session").unlink()
 
@@ -175,6 +179,7 @@ def _launch(
         "RAY_ADDRESS": f"{_NODE_IP}:{ports['gcs']}",
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['dashboard']}",
         "RAY_AUTH_MODE": auth,
+        **_LOOPBACK,
     }
     if auth == "token":
         token = root / "token"
@@ -204,7 +209,7 @@ def _command(ports: Mapping[str, int], num_cpus: int, session: Path) -> list[str
         "ray-client-server-port": ports["client"],
         "num-cpus": num_cpus,
         "object-store-memory": _OBJECT_STORE_BYTES,
-        "temp-dir": session,
+        "temp-dir": session / _TEMP,
         "log-color": "false",
     }
     flags = ["--head", "--block", "--disable-usage-stats"]
@@ -217,6 +222,7 @@ def _head_environment(env: Mapping[str, str], client: Mapping[str, str]) -> dict
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # of some other cluster
         out.pop(name, None)
     out |= {name: value for name, value in client.items() if name.startswith("RAY_AUTH_")}
+    out |= _LOOPBACK
     # A job's `python` is the one that runs this program, whether or not it was activated.
     out["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
     # gloo would ask the name service for this machine's address, which need not exist.

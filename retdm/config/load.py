@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from retdm.config.schema import DEFAULT_STAGES, Config, StageSettings, Table
 from retdm.errors import ConfigError
+from retdm.shown_url import shown_url
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -97,10 +98,15 @@ def _explain(kind: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{path} is missing; set it"
     if problem["type"] in ("model_type", "dict_type"):
-        return f"{path} is {problem['input']!r}, but it is a table of settings"
+        return f"{path} is {_shown(problem)}, but it is a table of settings"
     if not path:
         return str(problem["msg"])
-    return f"{path} is {problem['input']!r}: {problem['msg']}"
+    return f"{path} is {_shown(problem)}: {problem['msg']}"
+
+
+def _shown(problem: Any) -> str:
+    given = problem["input"]
+    return repr(shown_url(given) if isinstance(given, str) else given)
 
 
 def _hint(path: str, known: list[str]) -> str:

@@ -20,6 +20,7 @@ from retdm.shard.fetch_http import Patience, download
 from retdm.shard.fetch_options import WORK, ArchiveOptions
 from retdm.shard.fetch_place import Place, unpacked
 from retdm.shard.fetch_zip import missing_bytes, unpack
+from retdm.shown_url import shown_url
 
 _CHUNK_BYTES = 1 << 20
 _GIB = 2**30
@@ -103,17 +104,18 @@ def _obtain(place: Place, setting: str, patience: Patience) -> tuple[Path, str]:
         raise _another(place, wrong, setting, "and so it was when fetched once more")
     path.unlink()
     raise StorageError(
-        f"{archive.url}: {wrong} ({setting}), and it was different again when fetched before: "
-        "something between alters it; try another network, then run the same command again"
+        f"{shown_url(archive.url)}: {wrong} ({setting}), and it was different again when "
+        "fetched before: something between alters it; try another network, then run the same "
+        "command again"
     )
 
 
 def _another(place: Place, wrong: str, setting: str, when: str) -> StorageError:
     return StorageError(
-        f"{place.archive.url}: {wrong} ({setting}), {when}; so it is another file than the spec "
-        f"means, and is kept as {place.wrong}. If the site of the data set gives the digest "
-        "found, correct the spec and run the same command again, which uses that file; if not, "
-        "correct the address, or remove that file to fetch it anew"
+        f"{shown_url(place.archive.url)}: {wrong} ({setting}), {when}; so it is another file "
+        f"than the spec means, and is kept as {place.wrong}. If the site of the data set gives "
+        "the digest found, correct the spec and run the same command again, which uses that "
+        "file; if not, correct the address, or remove that file to fetch it anew"
     )
 
 

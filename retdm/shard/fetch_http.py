@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError, SSLEr
 from retdm.console import ByteBar
 from retdm.errors import StorageError, TransientStorageError
 from retdm.shard.fetch_connection import connections
+from retdm.shown_url import shown_url
 
 _CHUNK_BYTES = 1 << 18
 _LONGEST_PAUSE_S = 30.0
@@ -64,7 +65,7 @@ def download(url: str, to: Path, *, size: int, patience: Patience) -> None:
             full.
     """
     part = part_of(to)
-    waiting = _Waiting(url, size, patience)
+    waiting = _Waiting(shown_url(url), size, patience)
     refused = False
     with (
         ByteBar(to.name, size, done=_bytes_of(part)) as bar,
@@ -82,9 +83,9 @@ def download(url: str, to: Path, *, size: int, patience: Patience) -> None:
                 # Once may be a page of a proxy in between.
                 if refused:
                     raise StorageError(
-                        f"{url}: {error}, the spec says {size}; the file was replaced, or "
-                        "something between answers in its place: check the address, and bytes "
-                        "and digest in the spec"
+                        f"{shown_url(url)}: {error}, the spec says {size}; the file was "
+                        "replaced, or something between answers in its place: check the address, "
+                        "and bytes and digest in the spec"
                     ) from None
                 refused = True
                 part.unlink(missing_ok=True)
@@ -142,8 +143,8 @@ def _request(
         answer = pool.request("GET", url, headers=headers, preload_content=False)
     except ValueError as error:
         raise StorageError(
-            f"{url}: the server points to something that is no address ({error}); look the file "
-            "up on the site of the data set, and correct the address in the spec"
+            f"{shown_url(url)}: the server points to something that is no address ({error}); look "
+            "the file up on the site of the data set, and correct the address in the spec"
         ) from None
     except HTTPError as error:
         raise _explained(error, url) from None
@@ -193,7 +194,7 @@ def _start(answer: urllib3.BaseHTTPResponse, url: str, part: Path, have: int, si
         if length.isdecimal() and int(length) != size:
             raise _OtherSizeError(f"the server's file has {length} bytes")
         if have:
-            _log.warning("%s: the server sends the file from its beginning again", url)
+            _log.warning("%s: the server sends the file from its beginning again", shown_url(url))
         _remember(headers, part)
         return 0
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -203,8 +204,8 @@ def _start(answer: urllib3.BaseHTTPResponse, url: str, part: Path, have: int, si
         after = headers.get("Retry-After", "")
         raise _PassingError(named, wait_s=min(float(after), 60.0) if after.isdecimal() else 0.0)
     raise StorageError(
-        f"{url}: {named}; the file has moved or is not for everybody: look it up on the site of "
-        "the data set, and correct the address in the spec"
+        f"{shown_url(url)}: {named}; the file has moved or is not for everybody: look it up on "
+        "the site of the data set, and correct the address in the spec"
     )
 
 
@@ -223,7 +224,7 @@ def _explained(error: HTTPError, url: str) -> _PassingError | StorageError:
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(reason, SSLError) and isinstance(reason.args[0], ssl.SSLCertVerificationError):
         return StorageError(
-            f"{url}: the server's certificate is not to be trusted "
+            f"{shown_url(url)}: the server's certificate is not to be trusted "
             f"({reason.args[0].verify_message}); check the address, and SSL_CERT_FILE if an "
             "authority of your own signs certificates here"
         )

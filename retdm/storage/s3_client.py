@@ -25,11 +25,17 @@ def endpoint() -> str | None:
     """The endpoint asked for in the environment; None means Amazon's own.
 
     Raises:
-        StorageError: If it is not a URL.
+        StorageError: If it is not a URL, or holds more than an address.
     """
     for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         url = os.environ.get(variable)
         if url:
+            if "@" in url or "?" in url:  # before anything is said that would show it
+                raise StorageError(
+                    f"{variable} holds a user name, a password or a query, which errors and logs "
+                    "would show; write it as http://HOST:PORT or https://HOST, and give keys by "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                )
             if not _is_web_url(url):
                 raise StorageError(
                     f"{variable} is {url!r}, which is not a URL; write it as http://HOST:PORT or "

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from retdm.errors import StorageError
+from retdm.shown_url import shown_url
 from retdm.storage.file import FileStore
 from retdm.storage.protocol import Store
 
@@ -34,12 +35,20 @@ def open_store(url: str) -> Store:
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
         if not url.startswith("s3://") or not bucket:
             raise StorageError(f"{url}: no bucket in it; write it as s3://bucket/prefix")
+        if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
+            # s3://KEY:SECRET@BUCKET, as other programs take it; never shown.
+            raise StorageError(
+                "an s3:// URL has an '@' or ':' where its bucket's name is; write it as "
+                "s3://bucket/prefix, and give keys by AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, since URLs are written to logs and results"
+            )
         # Not at the top: botocore takes 0.2 s to import, and most commands never speak to S3.
         from retdm.storage.s3 import S3Store
 
         return S3Store(bucket, prefix.strip("/"))
     raise StorageError(
-        f"{url}: scheme {scheme[1]!r} is not supported; use a folder, file:// or s3://bucket/prefix"
+        f"{shown_url(url)}: scheme {scheme[1]!r} is not supported; use a folder, file:// or "
+        "s3://bucket/prefix"
     )
 
 

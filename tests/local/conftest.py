@@ -1,8 +1,10 @@
 """What the tests of the local programs share."""
 
 import http.server
+import ipaddress
 import itertools
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +31,27 @@ def program(tmp_path):
         )
 
     return run
+
+
+@pytest.fixture
+def addresses():
+    """`addresses(leaders)`: where these programs and all below them listen, as the kernel says."""
+
+    def listening(leaders):
+        inodes = set().union(*(background._sockets(one.pid) for one in background.family(leaders)))
+        found = set()
+        for table, form in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == background._LISTEN and fields[9] in inodes:
+                    # Four bytes at a time, each group in the processor's own order.
+                    words = bytes.fromhex(fields[1].partition(":")[0])
+                    groups = [words[at : at + 4][::-1] for at in range(0, len(words), 4)]
+                    address = ipaddress.ip_address(socket.inet_ntop(form, b"".join(groups)))
+                    found.add(str(getattr(address, "ipv4_mapped", None) or address))
+        return found
+
+    return listening
 
 
 class Impostor:

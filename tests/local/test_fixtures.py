@@ -7,6 +7,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from tests.conftest import ROOT
+
 
 def _sum_of_ranks(rank, offset):
     value = torch.tensor([float(rank + offset)])
@@ -58,3 +60,9 @@ def test_the_s3_server_leaves_this_process_as_it_is(s3):
 
 def test_cluster_local_is_importable():
     assert any(path.endswith("cluster/local") for path in sys.path)
+
+
+@pytest.mark.parametrize("name", [".s3", ".ray", ".demo"])
+def test_folders_that_hold_keys_are_neither_committed_nor_sent_to_a_cluster(name):
+    for path in (".gitignore", ".rayignore"):
+        assert name in [line.rstrip("/") for line in (ROOT / path).read_text().splitlines()]

@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
+import background
 import job
 import pytest
 import ray_head
@@ -82,6 +85,35 @@ def test_without_the_token_nobody_gets_in(head, project, tmp_path):
     assert "uthent" in (tmp_path / "job.log").read_text()
 
 
+def test_all_its_servers_listen_on_loopback_alone(head, project, addresses):
+    leaders = background.load_processes(head[0] / "processes.json").values()
+    (project / "program.py").write_text(
+        "import ray, time; ray.init(); print(ray.get(ray.remote(lambda: 'worker').remote())); "
+        "print('on', ray.nodes()[0]['NodeManagerAddress']); time.sleep(60)"
+    )
+    client = threading.Thread(target=_submit, args=(head, project, 0))
+    client.start()
+    try:
+        log = project.parent / "job.log"
+        for _ in range(1000):
+            if log.exists() and "on 127.0.0.1" in log.read_text():
+                break
+            assert client.is_alive(), log.read_text()
+            time.sleep(0.1)
+        assert "worker" in log.read_text()
+        assert addresses(leaders) == {"127.0.0.1"}
+    finally:
+        client.join()
+
+
+def test_what_it_writes_is_for_its_owner_alone(head, project):
+    assert _submit(head, project, 0) == 0
+    folder = head[0]
+    assert Path((folder / "session").read_text()).stat().st_mode & 0o777 == 0o700
+    for name in ("token", "connection.json", "processes.json", "session", "ray.log"):
+        assert (folder / name).stat().st_mode & 0o777 == 0o600, name
+
+
 def test_a_job_that_takes_too_long_ends_the_client(head, project, tmp_path):
     (project / "program.py").write_text("import time; time.sleep(600)")
     status = job.submit(
@@ -112,6 +144,7 @@ def test_a_second_head_takes_other_ports_and_stop_leaves_no_process(
     assert alive() == []
     assert not session.exists()
     assert (folder / "logs/gcs_server.out").exists()
+    assert (folder / "logs").stat().st_mode & 0o777 == 0o700
     assert program("ray_head.py", "stop", "--dir", folder).returncode == 0
     missing = program("ray_head.py", "env", "--dir", folder)
     assert missing.returncode == 2

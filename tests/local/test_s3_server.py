@@ -133,6 +133,16 @@ def test_files_that_hold_the_key_are_private(tmp_path):
     assert {stat.S_IMODE(p.stat().st_mode) for p in holders} == {0o600}
 
 
+def test_all_its_servers_listen_on_loopback_alone(tmp_path, addresses):
+    folder = tmp_path / "s3"
+    s3_server.start(folder)
+    try:
+        leaders = background.load_processes(folder / "processes.json").values()
+        assert addresses(leaders) == {"127.0.0.1"}
+    finally:
+        s3_server.stop(folder)
+
+
 def test_env_without_a_server_says_how_to_start_one(tmp_path, program):
     done = program("s3_server.py", "env", "--dir", tmp_path / "none")
     assert done.returncode == 2

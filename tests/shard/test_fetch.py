@@ -425,6 +425,19 @@ def test_a_damaged_record_is_none(server, archive, tmp_path):
     assert len(server.seen) == 6
 
 
+def test_a_signed_address_is_shown_without_its_signature(server, tmp_path, caplog):
+    server.faults += [("status", 503, {}), ("status", 403, {})]
+    with pytest.raises(
+        StorageError, match=rf"^{server.url}/x\.zip\?\*\*\*: the server answered 403"
+    ):
+        download(
+            f"{server.url}/x.zip?signature=hidden", tmp_path / "x.zip", size=SIZE, patience=QUICK
+        )
+    assert f"{server.url}/x.zip?***: the server answered 503" in caplog.text
+    assert server.seen[0][0] == "/x.zip?signature=hidden"
+    assert "hidden" not in caplog.text
+
+
 def test_too_little_room_is_said_before_anything_is_fetched(server, archive, tmp_path):
     with pytest.raises(StorageError, match=r"\d+\.\d GiB are needed .* GiB are free; make room"):
         fetched(tmp_path, archive(), archive(name="b.zip", bytes=10**18))

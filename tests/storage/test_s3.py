@@ -120,6 +120,21 @@ def test_a_wrong_clock_is_to_be_set() -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["http://me:hidden@host", "me:hidden@host", "http://h?k=hidden"])
+def test_an_endpoint_that_holds_a_secret_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", value)
+    for call in (open_store("s3://b/x").names, lambda: arrow_filesystem("s3://b/x")):
+        with pytest.raises(
+            StorageError,
+            match=r"^AWS_ENDPOINT_URL holds a user name, a password or a query, which errors and "
+            r"logs would show; write it as http://HOST:PORT or https://HOST, and give keys by",
+        ) as caught:
+            call()
+        assert "hidden" not in str(caught.value)
+
+
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
 @pytest.mark.parametrize("value", ["127.0.0.1:9000", "localhost:9000", "http://h:port", "http://"])
 def test_an_endpoint_that_is_no_url(

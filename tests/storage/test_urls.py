@@ -35,6 +35,12 @@ def test_s3_urls_lose_their_trailing_slash() -> None:
         ("", "the storage URL is empty"),
         ("s3://", "no bucket in it; write it as s3://bucket/prefix"),
         ("s3:bucket/x", "no bucket in it"),
+        (
+            "s3://KEY:a/b@bucket/x",
+            "^an s3:// URL has an '@' or ':' where its bucket's name is; wr",
+        ),
+        ("s3://KEY@bucket/x", "give keys by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, since"),
+        ("s3a://KEY:a/b@bucket/x?c=d", r"^s3a://\*\*\*@bucket/x\?\*\*\*: scheme 's3a' is not"),
         ("file://host/x", "not a local file URL; write it as file:///absolute/path"),
     ],
 )
