@@ -17,6 +17,7 @@ from retdm.data.manifest import load_manifest
 from retdm.errors import ConfigError
 from retdm.methods import build_method
 from retdm.onray.failures import Watch, explain, speak
+from retdm.onray.placement import Placement
 from retdm.onray.run_record import Resume, is_finished, prepare, run_record
 from retdm.onray.session import RaySession
 from retdm.onray.workers import Workers
@@ -76,6 +77,7 @@ def _fit(config: Config, store: Store, storage: str, name: str, workers: Workers
         ray.init(log_to_driver=True)
     _check_room(config, workers)
     filesystem, path = arrow_filesystem(storage)
+    placement = Placement()
     use_gpu = config.run.gpus == "auto" and ray.cluster_resources().get("GPU", 0) >= workers.low
     trainer = ray.train.torch.TorchTrainer(
         _worker,
@@ -98,9 +100,11 @@ def _fit(config: Config, store: Store, storage: str, name: str, workers: Workers
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=config.run.max_failures),
-            callbacks=[Watch(config.run.max_failures)],
+            callbacks=[Watch(config.run.max_failures, placement), placement],
         ),
     )
+    # Between epochs workers wait for one another in Ray, which sets no limit of its own.
+    os.environ["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] = str(config.run.collective_timeout_s)
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:

@@ -40,6 +40,7 @@ class Host:
         self.folder.mkdir()
         self._network, self._cable = network, f"{network.bridge}-{number}"
         self._outside: subprocess.Popen[bytes] | None = None
+        self._programs: list[subprocess.Popen[bytes]] = []
         self._inside = 0
 
     def power_on(self) -> None:
@@ -67,16 +68,21 @@ class Host:
         self._outside.wait(60)
         while self._inside and Path(f"/proc/{self._inside}").exists():
             time.sleep(0.02)
+        for program in self._programs:
+            program.wait(60)
+        self._programs.clear()
         self._outside, self._inside = None, 0
 
     def start(
         self, command: Sequence[str], *, env: Mapping[str, str], out: IO[bytes] | int
     ) -> "subprocess.Popen[bytes]":
         """Start a program on this host, in this process's folder; both outputs go to `out`."""
-        return subprocess.Popen(
+        program = subprocess.Popen(
             [*self._enter(*_SPACES), f"--wd={Path.cwd()}", *command],
             env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
         )  # fmt: skip
+        self._programs.append(program)
+        return program
 
     def cut(self) -> None:
         """Pull the cable: packets are lost, and nobody is told."""

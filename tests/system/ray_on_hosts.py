@@ -24,6 +24,9 @@ HEALTH = {
 }
 """When the head gives up a silent node: after at most 4 * (5 + 1) seconds."""
 
+SHARED_MEMORY = {"RAY_memory_monitor_refresh_ms": "0"}
+"""Let no worker be killed because other programs of this machine need much memory."""
+
 
 class Cluster:
     """A head and nodes with one core each, so that each holds one worker."""
@@ -34,7 +37,7 @@ class Cluster:
         token.touch(0o600)
         token.write_text(secrets.token_hex(32))
         self.env = {
-            **os.environ, **s3, **HEALTH,
+            **os.environ, **s3, **HEALTH, **SHARED_MEMORY,
             "HOME": str(Path.home()),
             "PYTHONPATH": str(ROOT),
             "RAY_ADDRESS": f"{head.ip}:{GCS_PORT}",
@@ -90,7 +93,7 @@ class Training:
     def __init__(self, cluster: Cluster, host: Host, *arguments: str, **env: str) -> None:
         self.began = time.monotonic()
         self._driver = host.start(
-            [sys.executable, "jobs/train.py", *arguments],
+            [sys.executable, *arguments],
             env=cluster.env | env, out=subprocess.PIPE,
         )  # fmt: skip
         self.lines: list[tuple[float, str]] = []
@@ -100,7 +103,8 @@ class Training:
     def _read(self) -> None:
         assert self._driver.stdout is not None
         for line in self._driver.stdout:
-            self.lines.append((time.monotonic(), line.decode(errors="replace").rstrip()))
+            if b"(PlacementGroupCleaner" not in line:  # it misses the dashboard, every second
+                self.lines.append((time.monotonic(), line.decode(errors="replace").rstrip()))
 
     def await_line(self, pattern: str, *, after: float = 0.0, limit_s: float = 300) -> float:
         """When it said something, at `after` or later; waits for it."""
