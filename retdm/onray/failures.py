@@ -59,20 +59,26 @@ class Failure:
 
 
 def explain(
-    error: ray.train.TrainingFailedError, *, max_failures: int, storage: str
+    error: ray.train.TrainingFailedError | ray.exceptions.RayActorError,
+    *,
+    max_failures: int,
+    storage: str,
 ) -> BaseException:
     """What to tell the user of a run that Ray Train has given up.
 
     Logs the worker's traceback if it may be a bug.
 
     Args:
-        error: Of `trainer.fit()`.
+        error: Of `trainer.fit()`; a `RayActorError` is the end of Ray Train's own process.
         max_failures: `run.max_failures`.
         storage: Where the run's checkpoints are.
 
     Returns:
         A `RetdmError` if the user can mend it, `Failed` if it was a worker, else `error`.
     """
+    again = "the same command goes on from the latest checkpoint"
+    if isinstance(error, ray.exceptions.RayActorError):
+        return Failed(f"the process that leads the workers: {_death(str(error))}; {again}")
     if isinstance(error, ray.train.ControllerError):
         cause = error.controller_failure
         if isinstance(cause, OSError):
@@ -85,8 +91,7 @@ def explain(
     failure = Failure.of(error.worker_failures)
     times = "once" if max_failures == 0 else f"{max_failures + 1} times"
     ending = (
-        f"the workers failed {times}, run.max_failures={max_failures} allows for no more; "
-        "the same command goes on from the latest checkpoint"
+        f"the workers failed {times}, run.max_failures={max_failures} allows for no more; {again}"
     )
     cause = failure.error
     if isinstance(cause, OSError) and _is_arrow(cause):

@@ -107,7 +107,7 @@ def _fit(config: Config, store: Store, storage: str, name: str, workers: Workers
     os.environ["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] = str(config.run.collective_timeout_s)
     try:
         trainer.fit()
-    except ray.train.TrainingFailedError as error:
+    except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
         if ours:
             time.sleep(_LAST_LINES_S)
             ray.shutdown()  # or lines of Ray's processes might come after our last word

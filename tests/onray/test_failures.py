@@ -167,6 +167,17 @@ def test_a_bug_keeps_its_traceback_once(caplog, text, shown):
     assert [record.getMessage() for record in caplog.records] == [shown]
 
 
+def test_a_lost_process_of_ray_train_itself_is_one_line():
+    text = KILLED.partition("The actor is dead")[0] + "Owner's node has crashed, it died."
+    told = explain(ray.exceptions.RayActorError("5a", text), max_failures=3, storage="x")
+    with pytest.raises(
+        Failed,
+        match=r"^the process that leads the workers: process 4711 on 10\.0\.0\.7 was lost with its "
+        r"machine; .*; the same command goes on from the latest checkpoint$",
+    ):
+        raise told
+
+
 @pytest.mark.parametrize("of_ray", [ray.train.ControllerError, None])
 def test_a_checkpoint_that_ray_cannot_store_is_a_storage_error(of_ray):
     fault = OSError("When initiating upload:\n AWS Error NETWORK_CONNECTION: no connection")

@@ -8,11 +8,10 @@ is then left. Needs root on Linux.
 
 import contextlib
 import functools
+import itertools
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,13 +20,16 @@ from typing import IO, Self
 
 DEVICE = "eth0"
 """Each host's network device, for GLOO_SOCKET_IFNAME."""
-_TIE = Path(__file__).resolve().parents[2] / "cluster/local/tied.py"
 _SPACES = ("--net", "--uts", "--mount", "--pid")
-_UNSHARE = ("unshare", *_SPACES, "--fork", "--kill-child", "--mount-proc")
+# `unshare` heeds no other signal than KILL; the first process inside gets it from there.
+_UNSHARE = ("setpriv", "--pdeathsig=KILL", "unshare", *_SPACES, "--fork", "--kill-child",
+            "--mount-proc")  # fmt: skip
 # Waits, so that orphans of the host leave no zombies behind.
 _INIT = 'hostname "$0" && mount --bind "$1" "$2" && { sleep infinity & wait; }'
 # For the kernel's packet filter: load a random word; if it is larger than that drop, else accept.
 _LOSS = "4,32 0 0 4294963256,37 0 1 {},6 0 0 2,6 0 0 0"
+
+_numbers = itertools.count()
 
 
 class Host:
@@ -45,10 +47,9 @@ class Host:
 
     def power_on(self) -> None:
         """Be there, without any program, on a sound cable."""
-        tie = (sys.executable, "-IS", str(_TIE), str(os.getpid()), str(shutil.which("unshare")))
         init = ("sh", "-c", _INIT, self.name, str(self.folder), str(self._network.own))
         self._outside = subprocess.Popen(
-            [*tie, *_UNSHARE[1:], *init], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            [*_UNSHARE, *init], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
         self._inside = _child(self._outside)
         _run("ip", "link", "add", self._cable, "type", "veth", "peer", "name", DEVICE,
@@ -127,15 +128,15 @@ class Network:
         self.own = self.folder / "own"
         """A folder that is another one on each host."""
         self.own.mkdir()
-        self.bridge = f"rt{os.getpid()}"
+        self.bridge = f"rt{os.getpid()}x{next(_numbers)}"  # cables' names add "-N"; 15 letters
         self.prefix = _free_prefix()
         self.ip = f"{self.prefix}.1"
         """Address of this process, and of servers that it starts."""
         self.hosts: list[Host] = []
 
     def __enter__(self) -> Self:
-        _run("ip", "link", "add", self.bridge, "type", "bridge")
         try:
+            _run("ip", "link", "add", self.bridge, "type", "bridge")
             _run("ip", "addr", "add", f"{self.ip}/24", "dev", self.bridge)
             _run("ip", "link", "set", self.bridge, "up")
         except BaseException:
@@ -146,7 +147,7 @@ class Network:
     def __exit__(self, *_: object) -> None:
         for host in self.hosts:
             host.power_off()
-        _run("ip", "link", "del", self.bridge)
+        subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
         shutil.rmtree(self.folder)
 
     def host(self, name: str) -> Host:
@@ -162,7 +163,7 @@ def missing() -> str:
     """Why hosts cannot be had on this machine; empty if they can."""
     if os.geteuid() != 0:
         return "hosts in network namespaces need root"
-    for program in ("ip", "tc", "unshare", "nsenter"):
+    for program in ("ip", "tc", "setpriv", "unshare", "nsenter"):
         if shutil.which(program) is None:
             return f"hosts in network namespaces need the program `{program}`"
     try:
@@ -195,7 +196,7 @@ def _child(outside: "subprocess.Popen[bytes]") -> int:
     children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children")
     for _ in range(1500):
         pids = children.read_text().split() if children.exists() else []
-        # Before that it is a copy of `unshare`, whose /proc is still ours.
+        # Before that it is a copy of `unshare`, whose mounts are still ours.
         if pids and Path(f"/proc/{pids[0]}/comm").read_text() == "sh\n":
             return int(pids[0])
         if outside.poll() is not None:

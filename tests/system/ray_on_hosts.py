@@ -22,7 +22,8 @@ HEALTH = {
     "RAY_health_check_timeout_ms": "5000",
     "RAY_health_check_failure_threshold": "4",
 }
-"""When the head gives up a silent node: after at most 4 * (5 + 1) seconds."""
+NODE_DEAD_S = 24
+"""After that the head gives a silent node up: 4 * (5 + 1)."""
 
 SHARED_MEMORY = {"RAY_memory_monitor_refresh_ms": "0"}
 """Let no worker be killed because other programs of this machine need much memory."""
