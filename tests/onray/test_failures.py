@@ -172,8 +172,8 @@ def test_a_lost_process_of_ray_train_itself_is_one_line():
     told = explain(ray.exceptions.RayActorError("5a", text), max_failures=3, storage="x")
     with pytest.raises(
         Failed,
-        match=r"^the process that leads the workers: process 4711 on 10\.0\.0\.7 was lost with its "
-        r"machine; .*; the same command goes on from the latest checkpoint$",
+        match=r"^the process that leads the workers: process 4711 on 10\.0\.0\.7 was lost with "
+        r"its machine; .*; the same command goes on from the latest checkpoint$",
     ):
         raise told
 

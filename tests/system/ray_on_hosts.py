@@ -30,17 +30,21 @@ SHARED_MEMORY = {"RAY_memory_monitor_refresh_ms": "0"}
 
 
 class Cluster:
-    """A head and nodes with one core each, so that each holds one worker."""
+    """A head, and nodes that join it; a core holds one worker."""
 
-    def __init__(self, network: Network, head: Host, s3: Mapping[str, str]) -> None:
+    def __init__(
+        self, network: Network, head: Host, s3: Mapping[str, str], *, cores: int = 1
+    ) -> None:
         self._network, self._head = network, head
-        token = network.folder / "token"
+        token = network.folder / f"{head.name}.token"
         token.touch(0o600)
         token.write_text(secrets.token_hex(32))
         self.env = {
             **os.environ, **s3, **HEALTH, **SHARED_MEMORY,
             "HOME": str(Path.home()),
             "PYTHONPATH": str(ROOT),
+            # Also tells Ray programs of this machine of a cluster: each host has its own.
+            "RAY_TMPDIR": str(network.own),
             "RAY_ADDRESS": f"{head.ip}:{GCS_PORT}",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
@@ -48,12 +52,11 @@ class Cluster:
             "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
-        self.join(head)
+        self.join(head, cores=cores)
 
     def join(self, host: Host, *, cores: int = 1) -> None:
         """Start Ray on a host."""
-        place = ("--head", f"--port={GCS_PORT}", "--include-dashboard=false",
-                 f"--temp-dir={self._network.own}/ray")  # fmt: skip
+        place: tuple[str, ...] = ("--head", f"--port={GCS_PORT}", "--include-dashboard=false")
         if host is not self._head:
             place = (f"--address={self.env['RAY_ADDRESS']}",)
         env = {name: value for name, value in self.env.items() if name != "RAY_ADDRESS"}
