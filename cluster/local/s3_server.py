@@ -5,7 +5,7 @@
     python cluster/local/s3_server.py stop --dir .s3
 
 One folder holds everything: settings, objects, logs and the secret key (mode 0600, drawn at
-random at the first start). The server listens on loopback only, checks signatures (SigV4) as a
+random at the first start). The server listens on loopback, checks signatures (SigV4) as a
 cloud would, and keeps its objects between starts. `start` puts the same keys into effect again, at
 the same address unless somebody else listens there by now.
 """
@@ -37,7 +37,12 @@ _PORT_TAKEN = "Could not bind"  # in Swift's own words
 
 
 def start(
-    root: Path, *, port: int | None = None, bucket: str | None = None, tied: bool = False
+    root: Path,
+    *,
+    port: int | None = None,
+    bucket: str | None = None,
+    tied: bool = False,
+    address: str = "127.0.0.1",
 ) -> dict[str, str]:
     """Start the server in folder `root` unless it runs already, and create `bucket`.
 
@@ -47,6 +52,8 @@ def start(
             it is in use.
         bucket: Created unless it exists.
         tied: Whether the server ends with the calling process, however that ends.
+        address: IPv4 address of this machine to listen on, if it does not run already. Anyone who
+            reaches it can try keys, and nothing is encrypted.
 
     Returns:
         The environment that S3 clients need, as `environment` does.
@@ -58,7 +65,7 @@ def start(
     if not is_running(root):
         stop(root)
         _prepare(root)
-        _start_servers(root, port or _last_port(root) or _FIRST_PORT, tied)
+        _start_servers(root, address, port or _last_port(root) or _FIRST_PORT, tied)
     settings = environment(root)
     if bucket:
         _create_bucket(settings, bucket)
@@ -116,18 +123,18 @@ def _prepare(root: Path) -> None:
         background.write_private(root / "secret", secrets.token_hex(20))
 
 
-def _start_servers(root: Path, preferred: int, tied: bool) -> None:
+def _start_servers(root: Path, address: str, preferred: int, tied: bool) -> None:
     for _ in range(_ATTEMPTS):  # somebody may take a port between the search and the start
         ports: dict[str, int] = {}
         for offset, kind in enumerate(swift_settings.SERVERS):
             ports[kind] = background.free_port(preferred + offset, avoid=ports.values())
-        _write_settings(root, ports)
+        _write_settings(root, address, ports)
         processes: dict[str, Process] = {}
         try:
             for kind in ports:
                 processes[kind] = _spawn(root, kind, tied)
                 background.save_processes(root / "processes.json", processes)
-            problem = _wait(processes, ports)
+            problem = _wait(processes, address, ports)
         except BaseException:
             stop(root)
             raise
@@ -156,11 +163,13 @@ def _spawn(root: Path, kind: str, tied: bool) -> Process:
     )
 
 
-def _write_settings(root: Path, ports: dict[str, int]) -> None:
+def _write_settings(root: Path, address: str, ports: dict[str, int]) -> None:
     secret = (root / "secret").read_text(encoding="ascii")
-    swift_settings.write(root, ports, access_key=_ACCESS_KEY, secret=secret, region=_REGION)
+    swift_settings.write(
+        root, ports, address=address, access_key=_ACCESS_KEY, secret=secret, region=_REGION
+    )
     connection = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['proxy']}",
+        "AWS_ENDPOINT_URL": f"http://{address}:{ports['proxy']}",
         "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": secret,
         "AWS_DEFAULT_REGION": _REGION,
@@ -168,7 +177,7 @@ def _write_settings(root: Path, ports: dict[str, int]) -> None:
     background.write_private(root / "connection.json", json.dumps(connection))
 
 
-def _wait(processes: dict[str, Process], ports: dict[str, int]) -> str:
+def _wait(processes: dict[str, Process], address: str, ports: dict[str, int]) -> str:
     """Wait until all parts answer; returns the name of the part that does not, or ''."""
     deadline = time.monotonic() + _START_LIMIT_S
     waiting = dict(processes)
@@ -177,15 +186,15 @@ def _wait(processes: dict[str, Process], ports: dict[str, int]) -> str:
             if not background.is_alive(process):
                 return kind
             if background.serves(process, ports[kind]) and (
-                kind != "proxy" or _healthy(ports[kind])
+                kind != "proxy" or _healthy(address, ports[kind])
             ):
                 del waiting[kind]
         time.sleep(0.05)
     return next(iter(waiting), "")
 
 
-def _healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def _healthy(address: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(address, port, timeout=5)
     try:
         connection.request("GET", "/healthcheck")
         return connection.getresponse().status == 200

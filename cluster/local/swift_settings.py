@@ -16,7 +16,7 @@ SERVERS = ("proxy", "account", "container", "object")
 
 _COMMON = """\
 [DEFAULT]
-bind_ip = 127.0.0.1
+bind_ip = {address}
 bind_port = {port}
 bind_timeout = 3
 user = {user}
@@ -80,13 +80,20 @@ use = egg:swift#dlo
 
 
 def write(
-    root: Path, ports: Mapping[str, int], *, access_key: str, secret: str, region: str
+    root: Path,
+    ports: Mapping[str, int],
+    *,
+    address: str,
+    access_key: str,
+    secret: str,
+    region: str,
 ) -> None:
     """Write `root/etc`: one file for each of `SERVERS`, and what tells the proxy where data lies.
 
     Args:
         root: Absolute folder of the whole server.
-        ports: Loopback TCP port of each of `SERVERS`.
+        ports: TCP port of each of `SERVERS`.
+        address: What the first listens on; the others are on loopback.
         access_key: "ACCOUNT:USER", the form in which Swift's S3 interface names a key.
         secret: The key's secret.
         region: Name that clients sign requests with.
@@ -112,7 +119,12 @@ def write(
         )
     account, _, name = access_key.partition(":")
     for kind in SERVERS:
-        text = _COMMON.format(port=ports[kind], user=user, root=str(root).replace("%", "%%"))
+        text = _COMMON.format(
+            address=address if kind == "proxy" else "127.0.0.1",
+            port=ports[kind],
+            user=user,
+            root=str(root).replace("%", "%%"),
+        )
         if kind == "proxy":
             text += _PROXY.format(region=region, account=account, name=name, secret=secret)
         else:

@@ -18,6 +18,7 @@ import torch
 
 from retdm.console import Failed, quiet_clients
 from retdm.errors import RetdmError, StorageError, TransientStorageError
+from retdm.onray.placement import Placement
 from retdm.train.notice import Interrupted
 
 log = logging.getLogger(__name__)
@@ -89,14 +90,18 @@ class Failure:
         return isinstance(self.error, ray.exceptions.RayActorError) and self.error.preempted
 
     def __str__(self) -> str:
-        if isinstance(self.error, RetdmError | Preempted):
+        where = "".join(f" {note}" for note in getattr(self.error, "__notes__", ())[-1:])
+        if isinstance(self.error, RetdmError):
+            return f"{self.error} (rank {self.rank}{where})" if where else str(self.error)
+        if isinstance(self.error, Preempted):
             return str(self.error)
         if isinstance(self.error, ray.exceptions.RayError):
             return f"rank {self.rank}: {_death(str(self.error))}"
         if loader := _LOADER_DEATH.search(str(self.error)):
             return f"rank {self.rank}: {_silent_death(f'decoding process {loader[1]}')}"
         text = str(self.error).strip().partition("\n")[0]
-        return f"rank {self.rank}: {type(self.error).__name__}" + (f": {text}" if text else "")
+        name = type(self.error).__name__
+        return f"rank {self.rank}{where}: {name}" + (f": {text}" if text else "")
 
 
 def explain(
@@ -138,7 +143,7 @@ def explain(
     if isinstance(cause, OSError) and _is_arrow(cause):
         cause = _unstored(cause, storage)
     if isinstance(cause, RetdmError):
-        return type(cause)(f"{cause}; {ending}")
+        return type(cause)(f"{failure if cause is failure.error else cause}; {ending}")
     if isinstance(cause, ray.exceptions.RayError) or _LOADER_DEATH.search(str(cause)):
         return Failed(f"{failure}; {ending}")
     log.error("%s", _traceback(str(error), failure.rank))
@@ -161,8 +166,8 @@ def speak() -> None:
 class Watch(ray.train.UserCallback):  # type: ignore[misc]
     """In Ray Train's controller: tells each restart, and ends the run where none can help."""
 
-    def __init__(self, max_failures: int) -> None:
-        self._max_failures = max_failures
+    def __init__(self, max_failures: int, placement: Placement) -> None:
+        self._max_failures, self._placement = max_failures, placement
         self._failures = 0
         self._told = ""
 
@@ -173,6 +178,9 @@ class Watch(ray.train.UserCallback):  # type: ignore[misc]
         failure = Failure.of(worker_exceptions)
         if failure.is_final:
             raise failure.error
+        # A note goes with the error to the program, which does not know where workers are.
+        if where := self._placement.seen_from(failure.rank):
+            failure.error.add_note(where)
         if failure.is_preemption:
             # Seen again and again until the machine is gone.
             if self._told != str(failure):

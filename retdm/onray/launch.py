@@ -22,6 +22,7 @@ from retdm.errors import ConfigError
 from retdm.methods import build_method
 from retdm.onray.draining import LeaveOutDraining
 from retdm.onray.failures import Watch, explain, speak
+from retdm.onray.placement import Placement
 from retdm.onray.run_record import Resume, is_finished, prepare, run_record, with_micro_batches
 from retdm.onray.session import RaySession
 from retdm.onray.stopping import Stoppable
@@ -92,6 +93,7 @@ def _fit(
         ray.init(log_to_driver=True)
     _check_room(config, workers)
     filesystem, path = arrow_filesystem(storage)
+    placement = Placement()
     use_gpu = config.run.gpus == "auto" and ray.cluster_resources().get("GPU", 0) >= workers.low
     trainer = ray.train.torch.TorchTrainer(
         _worker,
@@ -119,10 +121,16 @@ def _fit(
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=config.run.max_failures),
-            callbacks=[Watch(config.run.max_failures), LeaveOutDraining(workers)],
+            callbacks=[
+                Watch(config.run.max_failures, placement),
+                placement,
+                LeaveOutDraining(workers),
+            ],
         ),
     )
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", _DRAINS_EVERY_S)
+    # Between epochs workers wait for one another in Ray, which sets no limit of its own.
+    os.environ["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] = str(config.run.collective_timeout_s)
     try:
         _fit_stoppably(trainer, store.url)
     except (ray.train.TrainingFailedError, ray.exceptions.RayActorError, Stopped) as error:

@@ -10,7 +10,9 @@ import ray.train
 from retdm.console import Failed
 from retdm.errors import BadSampleError, ShardError, StorageError, TransientStorageError
 from retdm.onray.failures import Failure, Preempted, Watch, _is_news, explain
+from retdm.onray.placement import Placement
 from retdm.train.notice import Interrupted, Notice
+from tests.onray.test_placement import placement_of
 
 SLOW = TransientStorageError("s3://b/x: cannot reach it; check the network")
 KILLED = """The actor died unexpectedly before finishing this task.
@@ -43,7 +45,7 @@ class Unhealthy(Exception):
 def watch(monkeypatch):
     # It would turn the logger of this process into one of Ray's.
     monkeypatch.setattr("retdm.onray.failures.speak", lambda: None)
-    return Watch(2)
+    return Watch(2, Placement())
 
 
 @pytest.mark.parametrize("wrap", [lambda error: error, Wrapped])
@@ -60,6 +62,31 @@ def test_each_restart_is_told_in_one_line_as_long_as_there_are_any(watch, caplog
         f"worker group failed: {SLOW}; restart 1 of 2",
         "worker group failed: rank 1: MemoryError; restart 2 of 2",
     ]
+
+
+def test_a_failure_is_told_with_its_machine_and_those_that_are_silent(monkeypatch, caplog):
+    monkeypatch.setattr("retdm.onray.failures.speak", lambda: None)
+    watch, late = Watch(1, placement_of(2)), RuntimeError("[gloo] Timed out waiting 20000ms")
+    where = "rank 0 on 10.0.0.2, and rank 2 on 10.0.0.3 does not answer"
+    watch.after_exception(None, {0: Wrapped(late)})
+    assert [record.getMessage() for record in caplog.records] == [
+        f"worker group failed: {where}: RuntimeError: [gloo] Timed out waiting 20000ms; "
+        "restart 1 of 1"
+    ]
+    # As it reaches the program, from another process.
+    with pytest.raises(Failed, match=f"^{where}: RuntimeError: "):
+        raise _explained({0: Wrapped(pickle.loads(pickle.dumps(late)))})
+
+
+def test_a_storage_fault_is_told_with_the_machine_that_met_it(monkeypatch, caplog):
+    monkeypatch.setattr("retdm.onray.failures.speak", lambda: None)
+    fault = TransientStorageError("s3://b/x: cannot reach it; check the network")
+    Watch(1, placement_of()).after_exception(None, {2: Wrapped(fault), 0: BROKEN})
+    told = f"{SLOW} (rank 2 on 10.0.0.3)"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"worker group failed: {told}; restart 1 of 1"
+    ]
+    assert str(_explained({2: Wrapped(pickle.loads(pickle.dumps(fault)))})).startswith(f"{told}; ")
 
 
 def test_preempted_machines_do_not_count_and_are_told_once(watch, caplog):
@@ -198,6 +225,17 @@ def test_a_bug_keeps_its_traceback_once(caplog, text, shown):
     )
     assert ENDING in str(told)
     assert [record.getMessage() for record in caplog.records] == [shown]
+
+
+def test_a_lost_process_of_ray_train_itself_is_one_line():
+    text = KILLED.partition("The actor is dead")[0] + "Owner's node has crashed, it died."
+    told = explain(ray.exceptions.RayActorError("5a", text), max_failures=3, storage="x")
+    with pytest.raises(
+        Failed,
+        match=r"^Ray Train's controller: process 4711 on 10\.0\.0\.7 was lost with "
+        r"its machine; .*; the same command goes on from the latest checkpoint$",
+    ):
+        raise told
 
 
 @pytest.mark.parametrize("of_ray", [ray.train.ControllerError, None])

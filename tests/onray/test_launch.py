@@ -7,11 +7,13 @@ import sys
 import time
 
 import pytest
+import ray.exceptions
 import torch
 
 from retdm.claims import announce, hold
 from retdm.claims.claimant import sealed, who
 from retdm.config import Config
+from retdm.console import Failed
 from retdm.errors import CheckpointError, ConfigError, StorageError
 from retdm.onray import launch
 from retdm.onray.compare_plan import Cell
@@ -34,6 +36,27 @@ def test_more_workers_than_this_machine_has_cores_are_refused(monkeypatch):
         _check_room(Config(), Workers(3, 3))
     monkeypatch.setenv("RAY_ADDRESS", "a-cluster:6379")
     _check_room(Config(), Workers(3, 3))
+
+
+def test_workers_wait_for_each_other_in_ray_as_long_as_in_other_collectives(
+    training, shards, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("RAY_TRAIN_COLLECTIVE_TIMEOUT_S", "of another run")
+    limits = []
+    training.append(lambda: limits.append(os.environ["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"]))
+    config = settings(shards, "method=bce", "run.collective_timeout_s=7")
+    run_on_ray(config, storage=str(tmp_path), name="x", workers=Workers(1, 1), resume="auto")
+    assert limits == ["7"]
+
+
+def test_a_lost_process_of_ray_train_is_one_line(training, shards, tmp_path):
+    def die():
+        raise ray.exceptions.RayActorError("5a", "The actor is dead.\n\tip: 10.0.0.7")
+
+    training.append(die)
+    config = settings(shards, "method=bce")
+    with pytest.raises(Failed, match=r"^Ray Train's controller: process on 10\.0\.0"):
+        run_on_ray(config, storage=str(tmp_path), name="x", workers=Workers(1, 1), resume="auto")
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.cluster)])
