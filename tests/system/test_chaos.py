@@ -24,9 +24,9 @@ from retdm.storage import join_url, open_store
 from retdm.train.ledger import FOLDER
 from tests.system.killing import controllers, loader_processes, workers
 from tests.system.nodes import Nodes
+from tests.system.run_end import assert_same_end, end_of
 from tests.system.test_coco_to_result import shards
-from tests.system.training import command, end, finish, start
-from tests.train.test_resume import _same
+from tests.system.training import command, finish, start
 
 __all__ = ["shards"]
 KILLS = int(os.environ.get("RETDM_CHAOS_KILLS", "4"))
@@ -229,8 +229,5 @@ def test_a_run_whose_processes_are_killed_at_every_level_ends_as_if_they_were_no
     ledger = _ledger(cut)
     _check_ledger(ledger, open_split(shards, "train").table.keys)
     assert ledger == _ledger(whole)
-    (state, *rest), (other, *others) = end(cut), end(whole)
-    assert rest == others
-    for part in ("model", "bank", "optimizer"):
-        _same(getattr(state, part), getattr(other, part), part)
+    assert_same_end(end_of(storage, "cut"), end_of(storage, "whole"))
     assert not list(nodes.tmp.glob("retdm-scratch-*"))

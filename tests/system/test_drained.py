@@ -10,8 +10,9 @@ import ray_head
 from ray.cluster_utils import Cluster
 
 from retdm.storage import join_url, open_store
+from tests.system.run_end import assert_same_end, end_of
 from tests.system.test_coco_to_result import ROOT, shards
-from tests.system.training import assert_same_end, command, finish, newest, reach, start
+from tests.system.training import command, finish, newest, reach, start
 
 __all__ = ["shards"]
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
@@ -86,7 +87,7 @@ def test_a_run_leaves_a_drained_node_for_a_spare_one(s3, shards, cluster, tmp_pa
     with (tmp_path / "whole.log").open("w") as log:
         whole = command(shards, storage, "whole", *OWN)
         finish(start(whole, log, RAY_ADDRESS=cluster.address), log)
-    assert_same_end(storage, "cut", "whole")
+    assert_same_end(end_of(storage, "cut"), end_of(storage, "whole"))
 
 
 def test_an_elastic_run_goes_on_with_the_nodes_that_stay(s3, shards, cluster, tmp_path, capsys):

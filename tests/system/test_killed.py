@@ -8,8 +8,9 @@ import pytest
 
 from retdm.storage import join_url, open_store
 from tests.system.killing import workers
+from tests.system.run_end import assert_same_end, end_of
 from tests.system.test_coco_to_result import shards
-from tests.system.training import assert_same_end, command, finish, reach, start
+from tests.system.training import command, finish, reach, start
 
 __all__ = ["shards"]
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -38,4 +39,4 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(s3, shards, tmp_path
         finish(start(cut, log), log)
     text = (tmp_path / "cut.log").read_text()
     assert text.count("resuming after step") >= 2, text[-3000:]
-    assert_same_end(storage, "cut", "whole")
+    assert_same_end(end_of(storage, "cut"), end_of(storage, "whole"))

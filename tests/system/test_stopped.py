@@ -12,8 +12,9 @@ import pytest
 import ray_head
 
 from retdm.storage import join_url, open_store
+from tests.system.run_end import assert_same_end, end_of
 from tests.system.test_coco_to_result import ROOT, shards
-from tests.system.training import assert_same_end, command, finish, newest, reach, start
+from tests.system.training import command, finish, newest, reach, start
 
 __all__ = ["shards"]
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
@@ -78,7 +79,7 @@ def test_a_stopped_job_has_a_checkpoint_of_its_last_step_and_goes_on(s3, shards,
     again = _submit(head, "cut-2", cut)
     assert f"resuming after step {stopped}" in again, again[-3000:]
     _submit(head, "whole", command(shards, storage, "whole", *OWN))
-    assert_same_end(storage, "cut", "whole")
+    assert_same_end(end_of(storage, "cut"), end_of(storage, "whole"))
 
 
 def test_ctrl_c_ends_a_run_of_its_own_ray_behind_a_checkpoint(s3, shards, tmp_path):

@@ -1,6 +1,5 @@
-"""Real runs of jobs/train.py in processes of their own, to be disturbed and compared."""
+"""Real runs of jobs/train.py in processes of their own, to be disturbed."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,14 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from retdm.storage import join_url, open_store
-from retdm.train.history import checkpoint_name, kept_checkpoints
-from retdm.train.restore import load_checkpoint
+from retdm.train.history import kept_checkpoints
 from tests.system.test_coco_to_result import ROOT, SETTINGS
-
-TIMINGS = {"images_per_s", "wait_share"}
 
 
 def command(shards, storage, name, *settings, workers="2"):
@@ -54,20 +48,3 @@ def reach(store, step, driver, log):
 def finish(driver, log, within_s=400):
     """Wait until the program ends well."""
     assert driver.wait(within_s) == 0, Path(log.name).read_text()[-4000:]
-
-
-def end(store):
-    """What a finished run leaves: its last checkpoint, and history and metrics but for timings."""
-    result = json.loads(store.read("result.json"))
-    history = [{k: v for k, v in entry.items() if k not in TIMINGS} for entry in result["history"]]
-    state = load_checkpoint(store, checkpoint_name(store, "latest"), torch.device("cpu"))
-    return state, history, result["metrics"]
-
-
-def assert_same_end(storage, name, other):
-    """Two finished runs are equal, bit for bit."""
-    one, two = (end(open_store(join_url(storage, run))) for run in (name, other))
-    assert one[1] == two[1]
-    assert one[2] == two[2]
-    for part in ("model", "bank"):
-        torch.testing.assert_close(getattr(one[0], part), getattr(two[0], part), rtol=0, atol=0)
