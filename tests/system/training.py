@@ -45,6 +45,14 @@ def reach(store, step, driver, log):
     pytest.fail(f"no checkpoint at step {step} in 300 s")
 
 
+def seen(log, text, driver):
+    """Wait for a text in the log; return when it was there."""
+    while text not in Path(log.name).read_text():
+        assert driver.poll() is None, Path(log.name).read_text()[-3000:]
+        time.sleep(0.1)
+    return time.monotonic()
+
+
 def finish(driver, log, within_s=400):
     """Wait until the program ends well."""
     assert driver.wait(within_s) == 0, Path(log.name).read_text()[-4000:]
