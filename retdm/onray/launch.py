@@ -1,6 +1,5 @@
 """Starts a run as a Ray Train job, on the cluster of this process or on a local one."""
 
-import json
 import logging
 import os
 import time
@@ -17,7 +16,7 @@ from retdm.data.manifest import load_manifest
 from retdm.errors import ConfigError
 from retdm.methods import build_method
 from retdm.onray.failures import Watch, explain, speak
-from retdm.onray.run_record import Resume, is_finished, prepare, run_record
+from retdm.onray.run_record import Resume, is_finished, prepare, run_record, stored_result
 from retdm.onray.session import RaySession
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
@@ -130,8 +129,7 @@ def _check_room(config: Config, workers: Workers) -> None:
 
 def result_of(store: Store) -> dict[str, Any]:
     """The run's `result.json`."""
-    result: dict[str, Any] = json.loads(store.read(RESULT))
-    return result
+    return stored_result(store)
 
 
 def _worker(settings: dict[str, Any]) -> None:
