@@ -7,13 +7,14 @@ VENV ?= .venv
 TORCH_INDEX ?=
 HOLD ?=
 QUICK ?=
+INPUTS ?= 10000
 DEMO_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench clean
+.PHONY: help setup demo test test-fast fuzz check format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -36,6 +37,9 @@ test: setup ## the whole test suite
 
 test-fast: setup ## without what is slow or starts servers
 	$(BIN)/python -m pytest -m 'not slow and not cluster'
+
+fuzz: setup ## give every reader 10,000 damaged inputs; INPUTS=N for another number
+	RETDM_FUZZ=$(INPUTS) $(BIN)/python -m pytest tests/fuzz
 
 check: setup ## lint, format, types, layers
 	$(BIN)/ruff check

@@ -4,6 +4,22 @@ A message says what was found, what was wanted, and what to do about it. Program
 exit with status 2; anything else that escapes is a bug and keeps its traceback.
 """
 
+_SHOWN = 200
+
+
+def shown(value: object) -> str:
+    """A value from a file as an error shows it: not all of it if it is long.
+
+    Example:
+        >>> shown("a"), shown(10**5000)
+        ("'a'", 'a very long int')
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists in ...
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
 
 class RetdmError(Exception):
     """Base of all deliberate errors; `except RetdmError` never hides a bug."""

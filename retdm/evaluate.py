@@ -4,15 +4,15 @@ Prints the metric table and writes the same numbers as JSON.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from retdm import console
-from retdm.errors import ConfigError, NotFoundError
+from retdm.errors import CheckpointError, ConfigError, NotFoundError
 from retdm.evaluation import evaluate, metric_table, strict_json
 from retdm.evaluation.fitted import Thresholds
 from retdm.evaluation.score_file import parse_scores
@@ -98,12 +98,23 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+class _Result(BaseModel):
+    thresholds: dict[str, float] = {}
+
+
 def _fitted(store: Store, labels: Sequence[str]) -> Thresholds | None:
     """The thresholds of a finished run's result, in the order of `labels`; None without."""
+    from retdm.train.run_file import read_checked
+
     try:
-        thresholds = json.loads(store.read("result.json")).get("thresholds", {})
+        found = read_checked(store, "result.json", _Result, what="the result of a run")
     except NotFoundError:
         return None
+    thresholds = found.get("thresholds", {})
+    if thresholds and (missing := [label for label in labels if label not in thresholds]):
+        raise CheckpointError(
+            f"{store.url}/result.json: no threshold for label {missing[0]!r}; restore the file"
+        )
     return np.array([thresholds[label] for label in labels]) if thresholds else None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retdm.errors import DatasetError
+from retdm.json_input import is_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,10 @@ class LabelSpace:
         for name in self.names:
             if not name.strip():
                 raise DatasetError("a label name is blank; give every label a name")
+            if not is_text(name):
+                raise DatasetError(
+                    f"label {name!r} has half a character in it, which no file can hold; rename it"
+                )
             if name in seen:
                 raise DatasetError(f"label {name!r} is listed twice; label names must differ")
             seen.add(name)

@@ -1,7 +1,8 @@
 """Settings from TOML, with `--set a.b=c` on top, and what a user is told about a wrong one."""
 
+import copy
 import difflib
-import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,24 +11,34 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from retdm.config.schema import DEFAULT_STAGES, Config, StageSettings, Table
-from retdm.errors import ConfigError
+from retdm.errors import ConfigError, shown
+from retdm.json_input import is_text
 from retdm.shown_url import shown_url
 
 Model = TypeVar("Model", bound=BaseModel)
+_DEEPEST = 20
+"""Tables and lists in one another; settings have three or four."""
+_NESTED = "tables or lists in one another, too many"
+_KEY = r"""(?:"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'|[^\s.=\[\]{},"']++)"""
+_LONG_KEY = re.compile(rf"(?<![^\s.=\[\]{{}},])(?:{_KEY}\s*+\.\s*+){{100}}")
+"""A hundred keys and the dots between them."""
 
 
 def read_toml(path: str | Path) -> Table:
     """Parse a TOML file.
 
     Raises:
-        ConfigError: If it is missing or not TOML; names line and column.
+        ConfigError: If it cannot be read or is not TOML; names line and column.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = _toml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give the path of a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    # ValueError: not TOML, not UTF-8, a number of thousands of digits, or a path with a NUL.
+    except (ValueError, OSError) as error:
         raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+    plain: Table = _plain(table, f"{path}:", ())
+    return plain
 
 
 def apply_overrides(table: Table, overrides: Iterable[str], *, option: str = "--set") -> Table:
@@ -42,23 +53,61 @@ def apply_overrides(table: Table, overrides: Iterable[str], *, option: str = "--
         option: Where they were given, for errors.
 
     Raises:
-        ConfigError: If an override has no `=` or goes through a value that is not a table.
+        ConfigError: If an override has no `=` or goes through a value that is not a table, or a
+            value is nested too deeply, or a whole number of more than 64 bits.
     """
-    out: Table = json.loads(json.dumps(table, default=str))
+    out = copy.deepcopy(table)
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
             lack = "setting before '='" if equals else "'='"
-            raise ConfigError(f"{option} {override!r} has no {lack}; write it as a.b=value")
-        _assign(out, path.strip().split("."), _toml_value(text.strip()), f"{option} {path}")
+            raise ConfigError(f"{option} {shown(override)} has no {lack}; write it as a.b=value")
+        parts = tuple(path.strip().split("."))
+        if len(parts) > _DEEPEST:
+            raise ConfigError(f"{option} {shown(path)}: {_NESTED}; name a setting there is")
+        value = _plain(_toml_value(text.strip()), option, parts)
+        _assign(out, list(parts), value, f"{option} {path}")
     return out
+
+
+def _plain(value: Any, where: str, path: tuple[str, ...]) -> Any:
+    """A copy of the TOML value at `path`, as JSON has it: dates and times as strings."""
+    if isinstance(value, dict | list):
+        if len(path) >= _DEEPEST:
+            raise ConfigError(f"{where} {shown('.'.join(path))}: {_NESTED}; flatten it")
+        if isinstance(value, dict):
+            return {key: _plain(item, where, (*path, key)) for key, item in value.items()}
+        return [_plain(item, where, (*path, str(at))) for at, item in enumerate(value)]
+    wrong = ""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        wrong = "is a whole number of more than 64 bits; make it smaller"
+    elif isinstance(value, str) and not is_text(value):
+        wrong = f"is {shown(value)}, which is not UTF-8; write it as UTF-8"
+    if wrong:
+        raise ConfigError(f"{where} {'.'.join(path)} {wrong}")
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+        return _toml(f"v = {text}")["v"]
+    except ValueError:
         return text
+
+
+def _toml(text: str) -> Table:
+    """Parse TOML.
+
+    Raises:
+        ValueError: If it is not TOML, or its parser would take all memory or stack for it.
+    """
+    # tomllib keeps every beginning of a dotted key: one of 60 KB would take gigabytes.
+    if _LONG_KEY.search(text):
+        raise ValueError(_NESTED)
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(_NESTED) from None
 
 
 def _assign(table: Table, parts: list[str], value: Any, given: str) -> None:
@@ -106,7 +155,7 @@ def _explain(kind: type[BaseModel], problem: Any) -> str:
 
 def _shown(problem: Any) -> str:
     given = problem["input"]
-    return repr(shown_url(given) if isinstance(given, str) else given)
+    return shown(shown_url(given) if isinstance(given, str) else given)
 
 
 def _hint(path: str, known: list[str]) -> str:

@@ -17,7 +17,6 @@ EXIF orientation is not applied: stored bytes are shown as they are, as in the d
 evaluations. Transparency is dropped.
 """
 
-import io
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -26,10 +25,11 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from torch.nn import functional
 
 from retdm.data.draws import random_words
+from retdm.data.image_files import DAMAGE, most_pixels, open_image, refuse_scans
 from retdm.errors import BadSampleError, ConfigError
 
 Pixels = npt.NDArray[np.uint8]
@@ -120,8 +120,12 @@ class Decoder:
         if not content:
             raise BadSampleError(f"the image has no bytes; {_REMEDY}")
         try:
+            refuse_scans(content)
+        except ValueError as error:
+            raise _undecodable(str(error)) from error
+        try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-            if colours in _TAKEN and height * width <= (Image.MAX_IMAGE_PIXELS or 0):
+            if colours in _TAKEN and height * width <= most_pixels():
                 pixels: Pixels = simplejpeg.decode_jpeg(
                     content,
                     min_height=math.ceil(self.size / (crop.bottom - crop.top)),
@@ -146,12 +150,12 @@ def _span(start: float, stop: float, length: int) -> slice:
 
 def _by_pillow(content: bytes) -> Pixels:
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with open_image(content) as image:
             return np.array(image.convert("RGB"))
     except UnidentifiedImageError as error:
         # PIL's own text is the address of a buffer.
         raise _undecodable("not an image") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DAMAGE as error:
         raise _undecodable(str(error)) from error
 
 

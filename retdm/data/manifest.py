@@ -5,18 +5,19 @@ contract is described in shards/FORMAT.md.
 """
 
 import hashlib
-import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from retdm.config import DataSettings
 from retdm.data.verified import read_verified
 from retdm.errors import NotFoundError, ShardError
+from retdm.json_input import parse_json
 from retdm.labels import LabelSpace
 from retdm.storage import Store
 
 MANIFEST = "manifest.json"
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Table(BaseModel):
@@ -28,8 +29,8 @@ class ShardInfo(_Table):
 
     name: str
     """For example "train/000000.tar"; its index is "train/000000.idx"."""
-    samples: int
-    bytes: int
+    samples: _Count
+    bytes: _Count
     sha256: str
     index_sha256: str
 
@@ -42,7 +43,7 @@ class ShardInfo(_Table):
 class SplitInfo(_Table):
     """One split: its shards in order, and its label table."""
 
-    samples: int
+    samples: _Count
     table: str
     """For example "train/labels.parquet"."""
     table_sha256: str
@@ -126,17 +127,18 @@ def load_manifest(store: Store) -> Manifest:
 
 def _parse(content: bytes, where: str) -> Manifest:
     try:
-        table = json.loads(content)
+        table = parse_json(content)
         if isinstance(table, dict):
             table.pop("checksum", None)
         manifest = Manifest.model_validate(table)
+        whole = manifest.to_bytes()
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ShardError(f"{where}: {field}: {first['msg']}; rebuild the shard set") from None
     except ValueError as error:
         raise ShardError(f"{where}: not JSON ({error}); rebuild the shard set") from None
-    if manifest.to_bytes() != content:
+    if whole != content:
         raise ShardError(
             f"{where}: its content does not agree with its checksum, so it was changed or damaged "
             "after it was built; upload it again or rebuild the shard set"

@@ -82,14 +82,15 @@ def open_split(url: str, split: str) -> SplitData:
 
 def _check_places(table: LabelTable, info: SplitInfo, where: str) -> None:
     """Every image lies within its tar."""
-    ends = np.repeat([s.bytes for s in info.shards], [s.samples for s in info.shards])
-    outside = table.offsets + table.sizes > ends
+    sizes, counts = [s.bytes for s in info.shards], [s.samples for s in info.shards]
+    ends = np.repeat(np.array(sizes, dtype=np.int64), counts)
+    outside = table.sizes > ends - table.offsets  # their sum could be too large for 64 bits
     if outside.any():
         row = int(outside.argmax())
         raise ShardError(
             f"{where}: the image of sample {table.keys[row]!r} ends at byte "
-            f"{table.offsets[row] + table.sizes[row]} of a tar of {ends[row]} bytes; rebuild the "
-            "shard set"
+            f"{int(table.offsets[row]) + int(table.sizes[row])} of a tar of {ends[row]} bytes; "
+            "rebuild the shard set"
         )
 
 

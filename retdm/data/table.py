@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retdm.errors import ShardError
+from retdm.parquet_input import read_parquet
 
 _SCHEMA = pa.schema(
     [
@@ -144,12 +145,9 @@ def read_table(content: bytes, *, labels: int, name: str) -> LabelTable:
             labels out of order, a repeated key, or a digest, size or place that cannot be.
     """
     try:
-        # use_threads=False: forking later with Arrow's thread pool alive can deadlock.
-        table = pq.read_table(io.BytesIO(content), use_threads=False)
-        table.validate(full=True)  # lengths, offsets and UTF-8 of every column
-    except (pa.ArrowException, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise ShardError(f"{name}: not a Parquet file ({first}); rebuild the shard set") from None
+        table = read_parquet(content)
+    except ValueError as error:
+        raise ShardError(f"{name}: not a Parquet file ({error}); rebuild the shard set") from None
     have = {field.name: field.type for field in table.schema}
     for field in _SCHEMA:
         if have.get(field.name) != field.type and not _same_list(have.get(field.name), field.type):
@@ -158,6 +156,8 @@ def read_table(content: bytes, *, labels: int, name: str) -> LabelTable:
                 f"{name}: column {field.name!r} is {found}, wanted {field.type}; rebuild the "
                 "shard set"
             )
+        if table.column_names.count(field.name) > 1:
+            raise ShardError(f"{name}: column {field.name!r} is there twice; rebuild it")
         if table.column(field.name).null_count:
             raise ShardError(f"{name}: column {field.name!r} has empty cells; rebuild it")
     column = {field.name: table.column(field.name).combine_chunks() for field in _SCHEMA}

@@ -17,7 +17,8 @@ from pydantic import Field, model_validator
 from retdm.config import Settings
 from retdm.datasets.files import inside, key_of, photo, read_bytes
 from retdm.datasets.record import Dataset, Record
-from retdm.errors import DatasetError
+from retdm.errors import DatasetError, shown
+from retdm.json_input import with_single_keys
 from retdm.labels import LabelSpace
 
 Row = dict[str, Any]
@@ -77,7 +78,7 @@ def _load(path: Path, *, option: str) -> Row:
     raw = read_bytes(path, option=option)
     try:
         # Outlines are most of an official file; dropping each as it is parsed saves gigabytes.
-        content = json.loads(raw, object_hook=_without_outline)
+        content = json.loads(raw, object_pairs_hook=_without_outline)
     except (ValueError, RecursionError) as error:
         raise DatasetError(
             f"{path}: not valid JSON ({error}; the file has {len(raw)} bytes); "
@@ -88,7 +89,8 @@ def _load(path: Path, *, option: str) -> Row:
     return content
 
 
-def _without_outline(row: Row) -> Row:
+def _without_outline(pairs: list[tuple[str, Any]]) -> Row:
+    row = with_single_keys(pairs)
     row.pop("segmentation", None)
     return row
 
@@ -104,14 +106,14 @@ def _rows(content: Row, table: str, name: str) -> Iterator[tuple[str, Row]]:
     for number, row in enumerate(rows):
         where = f"{name}: {table}[{number}]"
         if not isinstance(row, dict):
-            raise DatasetError(f"{where} is {row!r}, not an object; repair the file")
+            raise DatasetError(f"{where} is {shown(row)}, not an object; repair the file")
         yield where, row
 
 
 def _field(row: Row, field: str, kind: type, where: str) -> Any:
     value = row.get(field)
     if not isinstance(value, kind) or isinstance(value, bool):
-        found = f"is {value!r}" if field in row else "is missing"
+        found = f"is {shown(value)}" if field in row else "is missing"
         raise DatasetError(f"{where}: {field!r} {found}, wanted {kind.__name__}; repair the file")
     return value
 

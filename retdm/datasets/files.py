@@ -3,7 +3,7 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from retdm.errors import DatasetError
+from retdm.errors import DatasetError, shown
 
 _UNSAFE = re.compile(r"[^\w-]")
 
@@ -56,7 +56,8 @@ def inside(source: Path, *parts: str, where: str) -> Path:
         names = part.replace("\\", "/").split("/")
         if ".." in names or (len(names) > 1 and not names[0]):
             raise DatasetError(
-                f"{where}: path {part!r} leaves the source folder; write it relative to --source"
+                f"{where}: path {shown(part)} leaves the source folder; write it relative to "
+                "--source"
             )
     return source.joinpath(*parts)
 
@@ -75,13 +76,20 @@ def photo(source: Path, folder: str, name: str, *, where: str, option: str) -> P
         DatasetError: If there is no such file, or the name leaves the source.
     """
     path = inside(source, folder, name, where=where)
-    if not path.is_file():
+    if not _is_file(path):
         at = inside(source, folder, where=where)
         raise DatasetError(
-            f"{where}: photo {name!r} is not in {at}; copy it there, remove the row, "
+            f"{where}: photo {shown(name)} is not in {at}; copy it there, remove the row, "
             f"or set {option} to the folder of the photos"
         )
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than any file's
+        return False
 
 
 def read_bytes(path: Path, *, option: str) -> bytes:
@@ -96,5 +104,5 @@ def read_bytes(path: Path, *, option: str) -> bytes:
         raise DatasetError(
             f"{path}: no such annotation file; check --source, or set {option}"
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise DatasetError(f"{path}: cannot be read ({error}); check {option}") from error

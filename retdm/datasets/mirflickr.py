@@ -30,6 +30,7 @@ RELEVANT = (
 )
 """The 14 stricter lists."""
 
+_LONGEST_NUMBER = 18
 _PHOTO = re.compile(r"im([1-9][0-9]*)\.jpg")
 
 
@@ -102,7 +103,7 @@ def _numbers(path: Path, photos: dict[int, Path], images: str) -> list[int]:
         value = line.strip()
         if not value:
             continue
-        if not (value.isascii() and value.isdigit()):
+        if not (value.isascii() and value.isdigit() and len(value) <= _LONGEST_NUMBER):
             raise DatasetError(
                 f"{path}: line {row} is {value[:40]!r}, not the number of a photo; "
                 "repair the list or copy it again"

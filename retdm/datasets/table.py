@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from retdm.config import Settings
@@ -21,7 +19,9 @@ from retdm.datasets.files import inside, key_of, photo, read_bytes, safe_key
 from retdm.datasets.record import Dataset, Record
 from retdm.errors import DatasetError
 from retdm.labels import LabelSpace
+from retdm.parquet_input import read_parquet
 
+_ROW_NUMBERS = "__index_level_"
 _YES = {"1", "1.0", "true"}
 _DELIMITERS = ";\t|,"
 _NO = {"0", "0.0", "false"}
@@ -121,16 +121,16 @@ def _csv(raw: bytes, path: Path, delimiter: str) -> tuple[list[str], Rows]:
 
 def _parquet(raw: bytes, path: Path) -> tuple[list[str], Rows]:
     try:
-        table = pq.read_table(io.BytesIO(raw))
-    except (pa.ArrowException, OSError) as error:
+        table = read_parquet(raw)
+        # pandas writes its row numbers as a column of this name.
+        table = table.drop_columns([n for n in table.column_names if n.startswith(_ROW_NUMBERS)])
+        found = table.to_pylist()
+    except (ValueError, OverflowError) as error:  # also of dates that Python does not have
         raise DatasetError(
             f"{path}: not a readable Parquet file ({error}); it may be cut off: write it again"
         ) from None
-    # pandas writes its row numbers as a column of this name.
-    table = table.drop_columns([n for n in table.column_names if n.startswith("__index_level_")])
     header = [str(name) for name in table.column_names]
     _refuse_twins(header, path)
-    found = table.to_pylist()
     return header, [(f"{path.name}: row {i}", row) for i, row in enumerate(found, start=2)]
 
 

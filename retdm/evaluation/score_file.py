@@ -2,28 +2,11 @@
 
 import io
 import zipfile
-import zlib
-
-import numpy as np
 
 from retdm.evaluation.inputs import Scores, ScoresError, Targets, checked
+from retdm.evaluation.npz import read_npz
 
 _REMEDY = "save it with numpy.savez(FILE, scores=scores, targets=targets)"
-
-# What a damaged .npz archive raises depends on which of its bytes are wrong; MemoryError comes
-# from a header that claims more cells than there can be.
-NPZ_DAMAGE = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def parse_scores(content: bytes, *, name: str) -> tuple[Scores, Targets]:
@@ -42,13 +25,12 @@ def parse_scores(content: bytes, *, name: str) -> tuple[Scores, Targets]:
     if not zipfile.is_zipfile(io.BytesIO(content)):
         raise ScoresError(f"{name}: not an .npz archive, or cut short; {_REMEDY}")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {n: archive[n] for n in ("scores", "targets") if n in archive.files}
-            found = ", ".join(archive.files) or "none"
-    except NPZ_DAMAGE as error:
+        arrays, names = read_npz(io.BytesIO(content), only=("scores", "targets"))
+    except ValueError as error:
         raise ScoresError(
             f"{name}: its arrays cannot be read as plain numbers: {error}; {_REMEDY}"
         ) from error
+    found = ", ".join(names) or "none"
     for wanted in ("scores", "targets"):
         if wanted not in arrays:
             raise ScoresError(f"{name}: no array {wanted!r} (arrays: {found}); {_REMEDY}")

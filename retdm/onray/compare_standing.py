@@ -1,6 +1,5 @@
 """What storage holds of a comparison's cell: finished, begun or nothing, and how to go on."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from retdm.config import Config, parse
 from retdm.errors import CheckpointError
 from retdm.onray.compare_essence import put, taken
 from retdm.onray.compare_plan import Cell
-from retdm.onray.run_record import RUN, reading_of
+from retdm.onray.run_record import reading_of, stored_result, stored_settings
 from retdm.storage import join_url, open_store
 from retdm.train.checkpoint import check_reading, deciding
 from retdm.train.history import checkpoint_name, reached
@@ -46,10 +45,10 @@ def standing(folder: str, cell: Cell) -> Standing:
     if store.size(RESULT) is None:
         stage, epoch = reached(store)
         if stage:
-            then = reading_of(json.loads(store.read(RUN)), cell.reading)
+            then = reading_of(stored_settings(store), cell.reading)
             check_reading(then, cell.reading, run=store.url, state="begun")
         return Standing(None, stage, epoch)
-    result: dict[str, Any] = json.loads(store.read(RESULT))
+    result = stored_result(store)
     then, now = deciding(result["config"]), deciding(_as_then(cell, result["config"]))
     differing = [
         f"{key}: {then[key]} -> {now[key]}"
@@ -83,7 +82,7 @@ def starting(cell: Cell, storage: str) -> Config:
     """The cell's settings with the checkpoint to start from; a begun one keeps its own."""
     store = open_store(join_url(storage, cell.name))
     if reached(store)[0]:
-        before = json.loads(store.read(RUN))["config"]
+        before = stored_settings(store)["config"]
         settings = _as_then(cell, before) | {"start_from": before.get("start_from", "")}
         return parse(Config, settings, source=store.url)
     if cell.shared:

@@ -1,6 +1,5 @@
 """Starts a run as a Ray Train job, on the cluster of this process or on a local one."""
 
-import json
 import logging
 import os
 import threading
@@ -23,7 +22,14 @@ from retdm.methods import build_method
 from retdm.onray.draining import LeaveOutDraining
 from retdm.onray.failures import Watch, explain, speak
 from retdm.onray.placement import Placement
-from retdm.onray.run_record import Resume, is_finished, prepare, run_record, with_micro_batches
+from retdm.onray.run_record import (
+    Resume,
+    is_finished,
+    prepare,
+    run_record,
+    stored_result,
+    with_micro_batches,
+)
 from retdm.onray.session import RaySession
 from retdm.onray.stopping import Stoppable
 from retdm.onray.workers import Workers
@@ -187,8 +193,7 @@ def _check_room(config: Config, workers: Workers) -> None:
 
 def result_of(store: Store) -> dict[str, Any]:
     """The run's `result.json`."""
-    result: dict[str, Any] = json.loads(store.read(RESULT))
-    return result
+    return stored_result(store)
 
 
 def _worker(settings: dict[str, Any]) -> None:

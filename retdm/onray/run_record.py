@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from retdm.config import Config
 from retdm.data.manifest import Manifest
 from retdm.errors import CheckpointError, ConfigError
@@ -11,11 +13,13 @@ from retdm.labels import LabelSpace
 from retdm.methods import Method
 from retdm.onray.workers import Workers
 from retdm.storage import Store
-from retdm.train.checkpoint import check_labels, check_reading, check_settings
+from retdm.train.checkpoint import check_labels, check_reading, check_settings, flatten
 from retdm.train.history import reached
 from retdm.train.result import RESULT
+from retdm.train.run_file import read_checked
 
 RUN = "run.json"
+_WHAT = "the record of a run"
 Resume = Literal["auto", "never", "must"]
 
 
@@ -42,7 +46,9 @@ def with_micro_batches(config: Config, store: Store, workers: Workers) -> Config
     """
     total = config.run.micro_batches
     if not total and store.size(RUN) is not None:
-        total = json.loads(store.read(RUN))["config"]["run"].get("micro_batches", 0)
+        before = flatten(read_checked(store, RUN, _Record, what=_WHAT)["config"])
+        # Earlier versions of retdm did not write it.
+        total = before.get("run.micro_batches", 0)
     if not total and workers.low < workers.high:
         total = workers.high
     if total and total < workers.high:
@@ -83,7 +89,8 @@ def is_finished(store: Store, record: Mapping[str, Any], resume: Resume) -> bool
     # Before the first checkpoint nothing depends on the settings yet: a wrong one can be mended.
     if not earlier or not stage:
         return False
-    before, settings, run = json.loads(store.read(RUN)), record["config"], store.url
+    before = read_checked(store, RUN, _Record, what=_WHAT)
+    settings, run = record["config"], store.url
     then, now = (LabelSpace(tuple(one["labels"])) for one in (before, record))
     check_labels(then, now, what="the run", data=settings["data"]["url"])
     if before["data_digest"] != record["data_digest"]:
@@ -95,7 +102,7 @@ def is_finished(store: Store, record: Mapping[str, Any], resume: Resume) -> bool
     check_settings(before["config"], settings, stage=stage, epoch=epoch, run=run)
     if store.size(RESULT) is not None:
         # Not those of `run.json`: a run that was given more epochs may have died since.
-        done = json.loads(store.read(RESULT))["config"]
+        done = stored_result(store)["config"]
         if _epochs(done) == _epochs(settings):
             return True
     reading = record["reading"]
@@ -117,5 +124,40 @@ def reading_of(record: Mapping[str, Any], otherwise: Mapping[str, str]) -> Mappi
     return reading
 
 
-def _epochs(settings: Mapping[str, Any]) -> dict[str, int]:
-    return {name: stage["epochs"] for name, stage in settings["stages"].items()}
+def stored_settings(store: Store) -> dict[str, Any]:
+    """The run's `run.json`, as far as its settings and readings go.
+
+    Raises:
+        CheckpointError: If it is not one.
+    """
+    return read_checked(store, RUN, _Settings, what=_WHAT)
+
+
+def stored_result(store: Store) -> dict[str, Any]:
+    """The run's `result.json`; what it does not say of settings and readings is empty.
+
+    Raises:
+        CheckpointError: If it is not one.
+    """
+    found = read_checked(store, RESULT, _Result, what="the result of a run")
+    return {"config": {}, "reading": {}, **found}
+
+
+class _Result(BaseModel):
+    config: dict[str, Any] = {}
+    reading: dict[str, str] = {}
+
+
+class _Settings(BaseModel):
+    config: dict[str, Any]
+    reading: dict[str, str] = {}
+
+
+class _Record(_Settings):
+    labels: list[str]
+    data_digest: str
+
+
+def _epochs(settings: Mapping[str, Any]) -> dict[str, Any]:
+    stages = flatten(settings.get("stages", {}))
+    return {name: value for name, value in stages.items() if name.endswith(".epochs")}

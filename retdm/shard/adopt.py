@@ -1,7 +1,6 @@
 """`python -m retdm.shard adopt`: tars of others become a shard set, as they are."""
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeAlias
 
 from retdm.config import parse
 from retdm.errors import ConfigError
+from retdm.json_input import parse_json
 from retdm.shard.adopt_rules import AdoptRules
 from retdm.shard.adopt_set import Adopted, FaultyTarsError, adopt
 from retdm.shard.adopt_splits import tars_of_splits
@@ -160,8 +160,8 @@ def _first(url: str, splits: list[str]) -> tuple[str, dict[str, bytes]]:
 def _fields(files: Mapping[str, bytes]) -> list[str]:
     """Fields of a sample's json, "a.b" for nested ones; none if it is no table."""
     try:
-        table = json.loads(files.get("json", b"null"))
-    except (ValueError, RecursionError):
+        table = parse_json(files.get("json", b"null"))
+    except ValueError:
         return []
     return list(_nested(table)) if isinstance(table, dict) else []
 

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from retdm.config import Settings, parse
 from retdm.data.manifest import Manifest
+from retdm.json_input import is_text, parse_json
 from retdm.shard.spec import Check
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
@@ -28,15 +29,6 @@ def adopted_rules(manifest: Manifest) -> "AdoptRules | None":
     """
     table = manifest.source.get("adopted")
     return parse(AdoptRules, table, source="source.adopted") if table else None
-
-
-def is_text(name: str) -> bool:
-    """Whether a name can be written; JSON and tars can smuggle in halves of characters."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class FaultySampleError(Exception):
@@ -134,14 +126,14 @@ class AdoptRules(Settings):
     def _field(self, text: str) -> list[Any]:
         """The values of a field of a JSON file."""
         try:
-            value = json.loads(text)
+            value = parse_json(text)
             for step in self._path:
                 value = value[step]
         except (KeyError, TypeError):
             field = ".".join(self._path)
             raise FaultySampleError(f"its {self._extension} has no field {field!r}") from None
-        except (ValueError, RecursionError):
-            raise FaultySampleError(f"its {self._extension} is not JSON") from None
+        except ValueError as error:
+            raise FaultySampleError(f"its {self._extension} is not JSON ({error})") from None
         if isinstance(value, list):
             return value
         return [] if value is None else [value]

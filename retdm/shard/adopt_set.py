@@ -26,6 +26,7 @@ from retdm.storage import Store, open_store
 from retdm.storage.place import refuse_file
 
 _AT_ONCE = 16
+_LONGEST_NUMBER = 18
 
 
 class FaultyTarsError(DatasetError):
@@ -186,7 +187,7 @@ def _twins(tars: Iterable[ScannedTar]) -> list[Fault]:
 def _collected(tars: Iterable[ScannedTar]) -> tuple[str, ...]:
     """All labels that occur, sorted; by number if all are numbers."""
     labels = {label for tar in tars for row in tar.labels for label in row}
-    numbers = all(label.isdecimal() for label in labels)
+    numbers = all(label.isdecimal() and len(label) <= _LONGEST_NUMBER for label in labels)
     return tuple(sorted(labels, key=lambda label: (int(label) if numbers else 0, label)))
 
 

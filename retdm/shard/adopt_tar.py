@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from retdm.data.image_files import DAMAGE
 from retdm.data.index import Member
-from retdm.shard.adopt_rules import AdoptRules, FaultySampleError, is_text
+from retdm.json_input import is_text
+from retdm.shard.adopt_rules import AdoptRules, FaultySampleError
 from retdm.shard.fault import Fault
-from retdm.shard.photo import DAMAGE, STORED, decoded, reason_of
+from retdm.shard.photo import STORED, decoded, reason_of
 from retdm.shard.spec import Check
 from retdm.shard.structure import inspect
+from retdm.shard.tar_entries import entries
 from retdm.storage import Store
 
 _NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]+)", re.DOTALL)
@@ -159,23 +162,19 @@ def _files(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
                 f"it is compressed ({kind}), and single images cannot be read out of that; unpack "
                 "it (photos hardly get smaller by it)"
             )
-    file.seek(0)
     try:
-        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
-            while (info := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # or it keeps them all
-                if info.issparse():
-                    raise FaultyTarError(
-                        f"{info.name!r} is stored without its holes; pack it without --sparse"
-                    )
-                if info.isreg():
-                    yield info
-            end = tar.offset
-    except (tarfile.TarError, EOFError) as error:
+        for info in entries(file):
+            if info.issparse():
+                raise FaultyTarError(
+                    f"{info.name!r} is stored without its holes; pack it without --sparse"
+                )
+            if info.isreg():
+                yield info
+    except tarfile.TarError as error:
         raise FaultyTarError(
             f"it is damaged or cut off ({error}); copy or download it again"
         ) from None
-    _check_end(file, end)
+    _check_end(file, file.tell())
 
 
 def _check_end(file: BinaryIO, end: int) -> None:

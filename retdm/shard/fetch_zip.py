@@ -21,6 +21,9 @@ from retdm.errors import StorageError
 from retdm.shard.fetch_options import WORK
 
 _CHUNK_BYTES = 1 << 20
+_GROWTH = 100
+"""Most bytes unpacked for each of the archive; text becomes some ten."""
+_ALWAYS_BYTES = 64 << 20
 
 
 def unpack(archive: Path, into: Path, *, members: str, own: Collection[Path]) -> dict[str, int]:
@@ -91,6 +94,12 @@ def _chosen(opened: zipfile.ZipFile, archive: Path, members: str) -> list[zipfil
         raise StorageError(
             f"{archive}: no file in it matches {members!r}, it begins with {first}; correct "
             "`members` in the spec"
+        )
+    size, total = archive.stat().st_size, sum(info.file_size for info in chosen)
+    if total > _ALWAYS_BYTES + _GROWTH * size:
+        raise StorageError(
+            f"{archive}: its {size} bytes would become {total}, which could be a decompression "
+            "bomb; nothing was unpacked: get the archive from another place"
         )
     seen: set[str] = set()
     for info in chosen:

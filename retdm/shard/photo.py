@@ -2,13 +2,12 @@
 
 import io
 import os
-import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from retdm.data.image_files import DAMAGE, open_image
 from retdm.datasets import Record
 from retdm.errors import DatasetError
 from retdm.shard.spec import Check, ResizeOptions
@@ -19,12 +18,6 @@ STORED = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 
 MPO is Pillow's name for a camera's JPEG with more pictures behind the first; those are not used.
 """
-
-DAMAGE = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error),
-    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-)
-"""What Pillow raises on files that are cut off, damaged, or not images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +85,7 @@ def decoded(content: bytes) -> Image.Image:
     Raises:
         Exception: One of `DAMAGE`.
     """
-    # Pillow only warns of pictures so large that decoding them would fill the memory.
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = Image.open(io.BytesIO(content))
+    image = open_image(content)
     image.load()
     return image
 

@@ -15,7 +15,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from PIL import Image
+from retdm.data.image_files import refuse_bomb, refuse_scans
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -81,6 +81,7 @@ def _jpeg(content: bytes) -> Structure | None:
         raise ValueError("pixels without a size before them")
     if content.rfind(_END_OF_IMAGE, position) < 0:
         raise ValueError("cut off: no end-of-image mark behind the pixels")
+    refuse_scans(content)
     return _plausible("JPEG", *size)
 
 
@@ -111,7 +112,5 @@ def _png(content: bytes) -> Structure:
 
 
 def _plausible(kind: str, width: int, height: int) -> Structure:
-    """Refuse what Pillow would refuse or warn of: decoding it would fill the memory."""
-    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"{width}x{height} pixels, which could be a decompression bomb")
+    refuse_bomb(width, height)
     return Structure(kind, width, height)

@@ -8,6 +8,7 @@ webdataset's own writer gives the same files; importing it would bring torch alo
 
 import hashlib
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import BinaryIO
 
 from retdm.data.index import Member
 from retdm.shard.photo import Photo
+from retdm.shard.tar_entries import entries
 
 _BLOCK = 512
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
@@ -104,32 +106,24 @@ def read_samples(path: Path) -> Iterator[tuple[str, dict[str, tuple[Member, byte
     """Key and files (by suffix) of each sample of a tar, in order.
 
     Raises:
-        tarfile.TarError: If the tar is damaged.
+        tarfile.TarError: If the tar is damaged, or has links or other entries than files.
         EOFError: If it is cut off.
     """
     key = ""
     files: dict[str, tuple[Member, bytes]] = {}
-    with tarfile.open(path, "r:") as tar:
-        for info in tar:
+    with path.open("rb") as file:
+        for info in entries(file):
+            if not info.isreg() or info.issparse():
+                raise tarfile.ReadError(f"{info.name!r} is not a plain file")
             this, _, ext = info.name.partition(".")
             if files and this != key:
                 yield key, files
                 files = {}
             key = this
             member = Member(ext=ext, offset=info.offset_data, size=info.size, name=info.name)
-            reader = tar.extractfile(info)
-            content = reader.read() if reader else b""
-            if len(content) != info.size:
-                raise EOFError(f"{info.name} is cut off")
-            files[ext] = (member, content)
-        _check_end(path, tar.offset)
+            files[ext] = (member, os.pread(file.fileno(), info.size, info.offset_data))
+        if file.read(2 * _BLOCK) != bytes(2 * _BLOCK):
+            # Where a tar is cut between two files, the two blocks of zeros at its end are missing.
+            raise EOFError("it is cut off: the end-of-archive mark is missing")
     if files:
         yield key, files
-
-
-def _check_end(path: Path, end: int) -> None:
-    """A tar ends in two blocks of zeros; where it is cut between two files they are missing."""
-    with path.open("rb") as file:
-        file.seek(end)
-        if file.read(2 * _BLOCK) != bytes(2 * _BLOCK):
-            raise EOFError("it is cut off: the end-of-archive mark is missing")

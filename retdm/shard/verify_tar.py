@@ -1,25 +1,24 @@
 """Checks one tar and its index against the manifest and the label table."""
 
 import hashlib
-import io
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from retdm.data.image_files import DAMAGE, open_image
 from retdm.data.index import Member, format_index, parse_index
 from retdm.data.manifest import ShardInfo
 from retdm.data.table import LabelTable
 from retdm.errors import ShardError
+from retdm.json_input import parse_json
 from retdm.shard.adopt_rules import AdoptRules
 from retdm.shard.adopt_tar import FaultyTarError, read_rows
 from retdm.shard.fault import Fault
 from retdm.shard.local import local_copy, stored_bytes
-from retdm.shard.photo import DAMAGE, STORED
+from retdm.shard.photo import STORED
 from retdm.shard.tar import read_samples
 from retdm.storage import Store
 
@@ -124,7 +123,7 @@ def _own(
         return
     (member, image), (_, text) = files[images[0]], files["json"]
     try:
-        described = json.loads(text)
+        described = parse_json(text)
         labels, names = described["label_ids"], described["labels"]
         known = [check.labels.index(name) for name in names]
     except (ValueError, KeyError, TypeError):
@@ -134,7 +133,7 @@ def _own(
         yield Fault(file, key, f"label_ids {labels} are not the labels {names}")
     size: tuple[int, int] | None = None
     try:
-        size = Image.open(io.BytesIO(image)).size
+        size = open_image(image).size
     except DAMAGE as error:
         yield Fault(file, key, f"the image cannot be opened ({type(error).__name__})")
     digest = hashlib.sha256(image).digest()

@@ -6,11 +6,11 @@ the random state.
 """
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from retdm.data.plan import Position
 from retdm.errors import CheckpointError
 from retdm.labels import LabelSpace
+from retdm.train.archive import load_archive
 
 FOLDER = "checkpoints/"
 
@@ -79,17 +80,39 @@ def load(path: Path, *, map_location: torch.device | str = "cpu") -> TrainingSta
         CheckpointError: If the file is missing, damaged, or holds other objects than tensors.
     """
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        content = load_archive(path, map_location=map_location)
         progress = content["progress"]
         data = Position.from_dict(progress["data"])
-        return TrainingState(**{**content, "progress": Progress(**{**progress, "data": data})})
+        state = TrainingState(**{**content, "progress": Progress(**{**progress, "data": data})})
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file, so this is not a checkpoint") from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, TypeError, KeyError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path}: not a whole checkpoint ({first}); use an earlier checkpoint of the run"
-        ) from error
+    except (TypeError, LookupError, ValueError) as error:
+        raise _not_whole(path, str(error)) from error
+    if wrong := _wrong_fields(state) or _wrong_fields(state.progress):
+        raise _not_whole(path, f"{wrong} is of another kind")
+    return state
+
+
+def _wrong_fields(value: TrainingState | Progress) -> str:
+    """Name of a field that holds another kind of object than it should; "" if none does."""
+    for name, hint in get_type_hints(type(value)).items():
+        kind = hint if isinstance(hint, UnionType) else get_origin(hint) or hint
+        found = getattr(value, name)
+        inside = {"model": Tensor, "labels": str, "history": dict, "bad_samples": dict}.get(name)
+        if not isinstance(found, kind):
+            return name
+        if inside is not None:
+            parts = found.values() if isinstance(found, dict) else found
+            if not all(isinstance(part, inside) for part in parts):
+                return name
+    return ""
+
+
+def _not_whole(path: Path, reason: str) -> CheckpointError:
+    first = (reason.splitlines() or ["no reason given"])[0][:200]
+    return CheckpointError(
+        f"{path}: not a whole checkpoint ({first}); use an earlier checkpoint of the run"
+    )
 
 
 def digest(path: Path) -> str:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from retdm.data.bad import BadSample
 from retdm.errors import NotFoundError
-from retdm.evaluation.score_file import NPZ_DAMAGE
+from retdm.evaluation.npz import read_npz
+from retdm.json_input import parse_json
 from retdm.scratch import Scratch
 from retdm.storage import Store
 
@@ -73,7 +74,7 @@ def read(store: Store, about: Mapping[str, str | int], *, images: int) -> Featur
             return None
         try:
             return _parse(path, about, images)
-        except NPZ_DAMAGE as error:
+        except (ValueError, TypeError, LookupError) as error:
             _log.warning(
                 "%s/%s: damaged (%s); computing the features again",
                 *(store.url, name, str(error).splitlines()[0] if str(error) else type(error)),
@@ -83,14 +84,14 @@ def read(store: Store, about: Mapping[str, str | int], *, images: int) -> Featur
 
 def _parse(path: Path, about: Mapping[str, str | int], images: int) -> Features:
     # NumPy leaves open what it opens itself if the archive is damaged.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    with path.open("rb") as file:
+        arrays, _ = read_npz(file)
     checksum = arrays.pop("checksum")
     if not np.array_equal(checksum, _checksum(arrays)):
         raise ValueError("its checksum is another")
-    bad = tuple(BadSample(**table) for table in json.loads(arrays["bad"].tobytes()))
+    bad = tuple(BadSample(**table) for table in parse_json(arrays["bad"].tobytes()))
     features = Features(arrays["values"], arrays["rows"], bad)
-    if json.loads(arrays["about"].tobytes()) != dict(about):
+    if parse_json(arrays["about"].tobytes()) != dict(about):
         raise ValueError("it is about something else")
     if len(features.values) != len(features.rows) or len(features.rows) + len(bad) != images:
         raise ValueError(f"{len(features.rows)} images of {images}")

@@ -1,14 +1,16 @@
 """Which checkpoints a run has and which one is best, published beside them as one small file."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from retdm.errors import CheckpointError, NotFoundError
 from retdm.evaluation import strict_json
 from retdm.storage import Store
+from retdm.train.run_file import read_checked
 
 INDEX = "checkpoints.json"
 Epochs = list[dict[str, Any]]
@@ -134,29 +136,22 @@ def reached(store: Store) -> tuple[str, int]:
     return newest.stage, newest.epoch + (newest.next_batch > 0)
 
 
+class _Index(BaseModel):
+    latest: str | None
+    best: str | None
+    kept: list[Kept] | None = None
+    history: list[Any]
+
+
 def _read(store: Store) -> dict[str, Any]:
     """The index with its `kept` as such; empty if there is none."""
     try:
-        index = json.loads(store.read(INDEX))
+        index = read_checked(store, INDEX, _Index, what="an index of checkpoints")
     except NotFoundError:
         return {}
-    except ValueError as error:
-        raise CheckpointError(
-            f"{store.url}/{INDEX}: not JSON ({error}); restore the file, or use another --run-name"
-        ) from None
-    if isinstance(index, dict) and "history" in index and "kept" not in index:
+    if index.get("kept") is None:
         raise CheckpointError(
             f"{store.url}: a run of an earlier version of retdm, whose checkpoints this one does "
             "not read; use another --run-name"
         )
-    try:
-        return {
-            "latest": index["latest"],
-            "best": index["best"],
-            "kept": [Kept(**entry) for entry in index["kept"]],
-        }
-    except (TypeError, KeyError):
-        raise CheckpointError(
-            f"{store.url}/{INDEX}: not an index of checkpoints; restore the file, or use another "
-            "--run-name"
-        ) from None
+    return {**index, "kept": [Kept(**entry) for entry in index["kept"]]}

@@ -1,0 +1,253 @@
+"""What runs leave on storage, and score files of any model."""
+
+import hashlib
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from retdm.config import Config
+from retdm.data.bad import BadSample
+from retdm.data.plan import Position
+from retdm.evaluation import evaluate
+from retdm.evaluation.score_file import parse_scores
+from retdm.onray.run_record import RUN, is_finished
+from retdm.storage import open_store
+from retdm.train import feature_file
+from retdm.train.checkpoint import Progress, TrainingState, file_of, load, save
+from retdm.train.history import INDEX, checkpoint_name, kept_checkpoints, publish, reached
+from retdm.train.restore import load_checkpoint
+from retdm.train.result import RESULT
+from tests.checkpoints import entry, kept
+from tests.fuzz.containers import edited_npy, edited_zip
+from tests.fuzz.mutation import damaged, edited_json, one_of, other_encoding, spliced
+from tests.fuzz.target import Reader, Target
+
+_JSON = one_of(edited_json, edited_json, edited_json, damaged, other_encoding)
+
+
+def _state() -> TrainingState:
+    weights = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.bias": torch.zeros(3)}
+    position = Position(0, 2, 5, digest="d" * 64, batch_size=8, window=16)
+    return TrainingState(
+        model=weights,
+        optimizer={"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": []},
+        bank={"rows": torch.zeros(4, 2, dtype=torch.bfloat16), "written": 2},
+        progress=Progress(position, stage="2", epoch=0, step=7),
+        history=[{"stage": "1", "val/mAP": 0.5}],
+        bad_samples=[{"split": "train", "shard": "a", "key": "k", "reason": "r"}],
+        config={"seed": 0},
+        labels=("a", "b"),
+        tally={"loss": 1.5},
+        buffers=torch.zeros(2, 3),
+    )
+
+
+def _checkpoint(folder: Path) -> tuple[list[bytes], Reader]:
+    path = folder / "x.pt"
+    save(_state(), path)
+    seeds = [path.read_bytes()]
+    for options in ({"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}):
+        torch.save({"model": {}, "progress": {}}, path, **options)
+        seeds.append(path.read_bytes())
+
+    def read(given: bytes) -> None:
+        path.write_bytes(given)
+        state = load(path)
+        _ = state.label_space, state.progress.data.epoch, list(state.model), dict(state.bank)
+
+    return seeds, read
+
+
+def _edited_pickle(rng: random.Random, content: bytes) -> bytes:
+    """A program for the unpickler with other instructions."""
+    if not content.startswith(b"\x80"):
+        return damaged(rng, content)
+    out = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        at = rng.randrange(2, len(out))
+        word = rng.choice(
+            (
+                *(
+                    b"cos\nsystem\n",
+                    b"cbuiltins\neval\n",
+                    b"ctorch\nTensor\n",
+                    b"R",
+                    b"b",
+                    b"u",
+                    b"s",
+                ),
+                *(
+                    b"ccollections\nOrderedDict\n",
+                    b"ctorch._utils\n_rebuild_tensor_v2\n",
+                    b"(",
+                    b"t",
+                ),
+                *(
+                    b"ctorch\nfloat64\n",
+                    b"ctorch\nSize\n",
+                    b"Q",
+                    b"h\x00",
+                    b"q\xff",
+                    b"N",
+                    b"}",
+                    b".",
+                ),
+                *(
+                    b"J\xff\xff\xff\x7f",
+                    b"\x8a\x08" + b"\xff" * 7 + b"\x7f",
+                    b"K\x00",
+                    b"(" * 5000,
+                ),
+                *(b"X\xff\xff\xff\x7f", b"\x8b\xff\xff\xff\x7f", b"j\xff\xff\xff\x7f", b"a", b"e"),
+                *(b"ctorch.serialization\n_get_layout\n", b"ctorch._utils\n_rebuild_parameter\n"),
+                *(
+                    b"]" * 2000 + b"a" * 1999,
+                    b"0",
+                    b"2",
+                    b"1",
+                    b"\x81",
+                    b"\x93",
+                    b"i",
+                    b"o",
+                    b"P1\n",
+                ),
+            )
+        )
+        out[at : at + rng.choice((0, 1, len(word)))] = word
+    return bytes(out)
+
+
+def _edited_member(rng: random.Random, content: bytes) -> bytes:
+    return rng.choice((_edited_pickle, _edited_pickle, damaged))(rng, content)
+
+
+def _index(folder: Path) -> tuple[list[bytes], Reader]:
+    store = open_store(str(folder))
+    save(_state(), folder / "x.pt")
+    for name in "ab":
+        store.write(file_of(name), (folder / "x.pt").read_bytes())
+    digest = hashlib.sha256((folder / "x.pt").read_bytes()).hexdigest()
+    publish(store, [entry("a", 0.5), entry("b", 0.4)], [kept("a"), kept("b")])
+    seed = (folder / INDEX).read_bytes().replace(b"0" * 64, digest.encode())
+
+    def read(given: bytes) -> None:
+        (folder / INDEX).write_bytes(given)
+        kept_checkpoints(store)
+        reached(store)
+        for which in ("best", "latest"):
+            load_checkpoint(store, checkpoint_name(store, which), torch.device("cpu"))
+
+    return [seed], read
+
+
+def _record(file: str) -> Any:
+    def prepare(folder: Path) -> tuple[list[bytes], Reader]:
+        store = open_store(str(folder))
+        publish(store, [entry("a", 0.5)], [kept("a")])
+        reading = {"score": "as the paper has it"}
+        record: dict[str, Any] = {
+            "config": Config().model_dump(mode="json"),
+            "labels": ["a", "b"],
+            "data_digest": "d" * 64,
+            "reading": reading,
+        }
+        seed = json.dumps(record, indent=1).encode()
+        (folder / RUN).write_bytes(seed)
+
+        def read(given: bytes) -> None:
+            (folder / file).write_bytes(given)
+            is_finished(store, record, "auto")
+
+        return [seed], read
+
+    return prepare
+
+
+def _scores(folder: Path) -> tuple[list[bytes], Reader]:
+    scores = np.linspace(0, 1, 12).reshape(4, 3)
+    seeds = []
+    for write in (np.savez, np.savez_compressed):
+        out = io.BytesIO()
+        write(out, scores=scores, targets=scores > 0.4, names=np.array(["a", "b"]))
+        seeds.append(out.getvalue())
+
+    def read(given: bytes) -> None:
+        evaluate(*parse_scores(given, name="s.npz"), threshold=0.5)
+
+    return seeds, read
+
+
+def _features(folder: Path) -> tuple[list[bytes], Reader]:
+    store = open_store(str(folder))
+    about: dict[str, str | int] = {"backbone": "vgg16", "size": 32}
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    bad = (BadSample("train", "a.tar", "k", "r"),)
+    features = feature_file.Features(values, np.array([0, 1, 3]), bad)
+    feature_file.write(store, about, features)
+    name = feature_file.file_name(about)
+
+    def read(given: bytes) -> None:
+        (folder / name).write_bytes(given)
+        found = feature_file.read(store, about, images=4)
+        if found is not None:
+            _ = found.values.mean(), found.rows.max(), sorted(found.bad)
+
+    return [(folder / name).read_bytes()], read
+
+
+def _sealed_features(members: dict[str, bytes]) -> None:
+    """Give a features file the checksum of what it holds, if that can be read."""
+    try:
+        arrays = {
+            name.removesuffix(".npy"): np.load(io.BytesIO(content))
+            for name, content in members.items()
+            if name != "checksum.npy" and len(content) < 1 << 20
+        }
+        checksum = feature_file._checksum(arrays)
+    except (Exception, MemoryError):
+        return
+    out = io.BytesIO()
+    np.save(out, checksum)
+    members["checksum.npy"] = out.getvalue()
+
+
+def _edited_array(rng: random.Random, content: bytes) -> bytes:
+    start = 10 + int.from_bytes(content[8:10], "little")
+    if content[start : start + 1] in (b"{", b"[") and rng.random() < 0.7:
+        text = np.frombuffer(edited_json(rng, content[start:]), dtype=np.uint8)
+        out = io.BytesIO()
+        np.save(out, text)
+        return out.getvalue()
+    return rng.choice((edited_npy, edited_npy, damaged))(rng, content)
+
+
+def _damaged_or_spliced(rng: random.Random, content: bytes) -> bytes:
+    return damaged(rng, content) if rng.random() < 0.7 else spliced(rng, [content])
+
+
+_ZIPPED = edited_zip(_edited_member)
+
+TARGETS = {
+    "checkpoint": Target(
+        _checkpoint,
+        lambda rng, content: (
+            _ZIPPED(rng, content)
+            if content.startswith(b"PK") and rng.random() < 0.8
+            else one_of(_edited_pickle, _damaged_or_spliced)(rng, content)
+        ),
+    ),
+    "checkpoint-index": Target(_index, _JSON),
+    "run-json": Target(_record(RUN), _JSON),
+    "result-json": Target(_record(RESULT), _JSON),
+    "scores": Target(
+        _scores, one_of(edited_zip(_edited_array), edited_zip(_edited_array), damaged)
+    ),
+    "features": Target(
+        _features, one_of(edited_zip(_edited_array, sealed=_sealed_features), damaged)
+    ),
+}
