@@ -58,7 +58,7 @@ def test_resolved_settings_read_back_equal(tmp_path):
         ),
         (
             "optimizer.loss_scale=inf",
-            r"optimizer\.loss_scale is inf: Input should be a pow",
+            r"optimizer\.loss_scale is inf: Input should be a finite",
         ),
         ("bank=3", r"bank is 3, but it is a table of settings"),
         ("stages.7.epochs=1", r"stages\.7\.train is missing; set it"),

@@ -48,7 +48,8 @@ def with_micro_batches(config: Config, store: Store, workers: Workers) -> Config
     if not total and store.size(RUN) is not None:
         before = flatten(read_checked(store, RUN, _Record, what=_WHAT)["config"])
         # Earlier versions of retdm did not write it.
-        total = before.get("run.micro_batches", 0)
+        if isinstance(earlier := before.get("run.micro_batches"), int):
+            total = earlier
     if not total and workers.low < workers.high:
         total = workers.high
     if total and total < workers.high:

@@ -12,13 +12,14 @@ import torch
 
 from retdm.claims import announce, hold
 from retdm.claims.claimant import sealed, who
-from retdm.config import Config
+from retdm.config import Config, parse
 from retdm.console import Failed
 from retdm.errors import CheckpointError, ConfigError, StorageError
 from retdm.onray import launch
 from retdm.onray.compare_plan import Cell
 from retdm.onray.compare_run import run_cells
 from retdm.onray.launch import _TRAINING, _check_room, _use_tensor_cores, run_on_ray
+from retdm.onray.run_record import with_micro_batches
 from retdm.onray.workers import Workers
 from retdm.storage import join_url, open_store
 from tests.train.conftest import settings
@@ -203,3 +204,27 @@ def test_matrix_products_keep_the_bits_by_which_neighbours_are_ranked():
     _use_tensor_cores()  # which leaves torch's defaults
     assert not torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(
+    ("asked", "set_to", "settled"),
+    [("2", 0, 0), ("1:4", 0, 4), ("1:4", 8, 8), ("2", 8, 8)],
+)
+def test_a_range_of_workers_has_as_many_micro_batches_as_it_may_have_workers(
+    tmp_path, asked, set_to, settled
+):
+    config = parse(Config, {"run": {"micro_batches": set_to}}, source="test")
+    store = open_store(str(tmp_path))
+    found = with_micro_batches(config, store, Workers.parse(asked))
+    assert found.run.micro_batches == settled
+
+
+def test_a_run_keeps_its_micro_batches_whatever_workers_it_goes_on_with(training, shards, storage):
+    config = settings(shards, "method=bce")
+    store = open_store(join_url(storage, "x"))
+    run_on_ray(config, storage=storage, name="x", workers=Workers(1, 4), resume="auto")
+    for workers in (Workers(2, 2), Workers(1, 3)):
+        assert with_micro_batches(config, store, workers).run.micro_batches == 4
+    message = "8 workers cannot share 4 micro-batches, .* that the run has; ask for 4 at most"
+    with pytest.raises(ConfigError, match=message):
+        with_micro_batches(config, store, Workers(8, 8))
