@@ -16,6 +16,7 @@ from retdm.train.run import Run
 from retdm.train.save import save_checkpoint
 from retdm.train.schedule import StageOptimizer
 from retdm.train.scoring import agree, score_split
+from retdm.train.skipped import remedy
 from retdm.train.stages import Stage, stage_order
 from retdm.train.tally import EpochSummary
 
@@ -47,12 +48,12 @@ def end_epoch(
     """
     progress = run.progress
     agree(run.bad, url=run.train_data.url)
-    validation = _validate(run, stage, meanwhile)
+    lr = optimizer.lr if optimizer else 0.0
+    validation = _validate(run, stage, lr, meanwhile)
     metric = run.config.checkpoint.metric
     # Stage 2 cannot move validation scores, so its plateau is seen on its own objective.
     moves = stage.trains_classifier
     monitored = validation[metric] if moves else -summary.means["total"]
-    lr = optimizer.lr if optimizer else 0.0
     if optimizer:
         optimizer.end_epoch(monitored)
     name = f"stage{stage.name}-epoch{progress.epoch:03d}"
@@ -100,7 +101,9 @@ def end_epoch(
     save_checkpoint(run, optimizer, name)
 
 
-def _validate(run: Run, stage: Stage, meanwhile: Callable[[], None]) -> dict[str, float]:
+def _validate(
+    run: Run, stage: Stage, lr: float, meanwhile: Callable[[], None]
+) -> dict[str, float]:
     if not stage.trains_classifier and run.history:
         last = run.history[-1]
         return {key[4:]: value for key, value in last.items() if key.startswith("val/")}
@@ -115,7 +118,7 @@ def _validate(run: Run, stage: Stage, meanwhile: Callable[[], None]) -> dict[str
     if not np.isfinite(scores).all():
         raise DivergenceError(
             f"stage {stage.name}: the network's scores are not finite numbers after this epoch; "
-            "lower optimizer.lr or set optimizer.clip_norm"
+            f"{remedy(run.config, lr)}"
         )
     metrics = None
     if comm.rank() == 0:

@@ -201,7 +201,16 @@ def test_divergence_names_stage_step_part_and_remedy(small, tmp_path):
         r"more; lower optimizer\.lr \(now 1e\+10\) or set optimizer\.clip_norm, under ano"
     )
     with pytest.raises(DivergenceError, match=message):
-        _train(small("optimizer.lr=1e10", "stages.1.epochs=3"), tmp_path)
+        _train(small("optimizer.lr=1e10", "data.batch_size=4"), tmp_path)
+
+
+def test_scores_that_are_not_finite_end_the_run_too(small, tmp_path):
+    message = (
+        r"stage 1: the network's scores are not finite numbers after this epoch; "
+        r"lower optimizer\.lr \(now 1e\+10\) or set optimizer\.clip_norm, under another"
+    )
+    with pytest.raises(DivergenceError, match=message):
+        _train(small("optimizer.lr=1e10"), tmp_path)
 
 
 def test_evaluating_on_other_labels_is_refused_by_name(finished, shards, tmp_path, capsys):
