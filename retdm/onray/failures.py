@@ -14,12 +14,18 @@ from typing import Any
 import ray.exceptions
 import ray.train
 import torch
+from ray.train.v2._internal.exceptions import (
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+)
 
 from retdm.console import Failed, quiet_clients
 from retdm.errors import RetdmError, StorageError, TransientStorageError
 from retdm.onray.placement import Placement
 
 log = logging.getLogger(__name__)
+FRUITLESS = (WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError)
+"""What Ray Train raises when it could not place or begin the workers; it then tries again."""
 
 
 @dataclass(frozen=True)
@@ -219,5 +225,5 @@ def _is_news(record: logging.LogRecord) -> bool:
     if isinstance(error, ray.train.ControllerError):
         error = error.controller_failure
     # A lost process breaks the calls by which the others are ended, too.
-    told = (RetdmError, ray.train.WorkerGroupError, ray.exceptions.RayActorError)
+    told = (RetdmError, *FRUITLESS, ray.train.WorkerGroupError, ray.exceptions.RayActorError)
     return not isinstance(error, told)

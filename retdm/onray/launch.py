@@ -20,6 +20,7 @@ from retdm.onray.failures import Watch, explain, speak
 from retdm.onray.placement import Placement
 from retdm.onray.run_record import Resume, is_finished, prepare, run_record
 from retdm.onray.session import RaySession
+from retdm.onray.waiting import Waiting
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
 from retdm.train.loop import train
@@ -100,7 +101,11 @@ def _fit(config: Config, store: Store, storage: str, name: str, workers: Workers
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=config.run.max_failures),
-            callbacks=[Watch(config.run.max_failures, placement), placement],
+            callbacks=[
+                Watch(config.run.max_failures, placement),
+                placement,
+                Waiting(placement),
+            ],
         ),
     )
     # Between epochs workers wait for one another in Ray, which sets no limit of its own.
