@@ -15,53 +15,26 @@ from typing import Any
 import ray.exceptions
 import ray.train
 import torch
+from ray.train.v2._internal.exceptions import (
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+)
 
 from retdm.console import Failed, quiet_clients
 from retdm.errors import RetdmError, StorageError, TransientStorageError
 from retdm.onray.placement import Placement
+from retdm.onray.preempted import Preempted
 from retdm.train.notice import Interrupted
 
 log = logging.getLogger(__name__)
+FRUITLESS = (WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError)
+"""What Ray Train raises when it could not place or begin the workers; it then tries again."""
 _GOES_ON = "the same command goes on from the latest checkpoint"
 _REMEDY = (
     "see that the machine stays up, and that its memory is enough (fewer workers on a machine, "
     "lower data.batch_size or data.loader_workers)"
 )
 _LOADER_DEATH = re.compile(r"DataLoader worker \(pid\(s\) ([\d, ]+)\) exited unexpectedly")
-
-
-class Preempted(ray.exceptions.RayActorError):  # type: ignore[misc]
-    """What all workers fail of when they have left a machine that is taken back, in order.
-
-    To Ray Train it looks as if the machine were gone, so it starts the workers again at once, and
-    does not count it. It would otherwise let them train on until the machine goes, and lose what
-    they did since the checkpoint.
-    """
-
-    def __init__(self, step: int, node: str = "", deadline_ms: int | None = None) -> None:
-        """Of one rank.
-
-        Args:
-            step: Steps up to the checkpoint.
-            node: Names those that go away; "" if this rank has not heard which.
-            deadline_ms: When they will be gone, since 1970; None if nobody said.
-        """
-        super().__init__(
-            error_msg=f"a machine is taken back; checkpoint at step {step} is written",
-            preempted=True,
-        )
-        self.args = (step, node, deadline_ms)
-        self.step, self.node, self.deadline_ms = step, node, deadline_ms
-
-    def told(self, now_s: float) -> str:
-        """One line for the user, at a time since 1970."""
-        when = ""
-        if self.deadline_ms is not None:
-            when = f" in {max(0.0, self.deadline_ms / 1000 - now_s):.0f} s"
-        return (
-            f"node {self.node or 'of a worker'} is going away{when} (preemption); checkpoint at "
-            f"step {self.step} is written; restarting elsewhere (not counted)"
-        )
 
 
 @dataclass(frozen=True)
@@ -276,6 +249,6 @@ def _is_news(record: logging.LogRecord) -> bool:
     # A lost process breaks the calls by which the others are ended, too.
     told = (
         *(RetdmError, Interrupted, ray.train.WorkerGroupError, ray.train.PreemptionError),
-        ray.exceptions.RayActorError,
+        *(*FRUITLESS, ray.exceptions.RayActorError),
     )
     return not isinstance(error, told)

@@ -32,6 +32,7 @@ from retdm.onray.run_record import (
 )
 from retdm.onray.session import RaySession
 from retdm.onray.stopping import Stoppable
+from retdm.onray.waiting import Waiting
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
 from retdm.train.loop import train
@@ -131,6 +132,7 @@ def _fit(
                 Watch(config.run.max_failures, placement),
                 placement,
                 LeaveOutDraining(workers),
+                Waiting(placement),
             ],
         ),
     )

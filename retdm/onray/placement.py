@@ -14,10 +14,20 @@ class Placement(WorkerGroupCallback):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._group: WorkerGroup | None = None
+        self._places: dict[int, str] = {}
 
     def after_worker_group_start(self, worker_group: WorkerGroup) -> None:
         """Called when all workers are there, before they train."""
         self._group = worker_group
+        # It forgets them when it ends.
+        self._places = {
+            worker.distributed_context.world_rank: worker.metadata.node_ip
+            for worker in worker_group.get_workers()
+        }
+
+    def addresses(self) -> set[str]:
+        """Of the machines on which the workers were the last time; none before the first start."""
+        return set(self._places.values())
 
     def seen_from(self, rank: int) -> str:
         """Where a rank is, and which others did not answer the last time, each with its address.
@@ -28,13 +38,8 @@ class Placement(WorkerGroupCallback):  # type: ignore[misc]
         """
         if self._group is None:
             return ""
-        places = {
-            worker.distributed_context.world_rank: f"on {worker.metadata.node_ip}"
-            for worker in self._group.get_workers()
-        }
         # Ray keeps the questions that are not answered yet.
         silent = sorted(set(self._group._world_rank_to_ongoing_poll) - {rank})
-        named = ", ".join(f"rank {other} {places[other]}" for other in silent)
-        if not named:
-            return places[rank]
-        return f"{places[rank]}, and {named} {'does' if len(silent) == 1 else 'do'} not answer"
+        named = ", ".join(f"rank {other} on {self._places[other]}" for other in silent)
+        do = "does" if len(silent) == 1 else "do"
+        return f"on {self._places[rank]}" + (f", and {named} {do} not answer" if silent else "")

@@ -9,7 +9,7 @@ import torch
 from ray.train.v2._internal.execution.context import get_train_context
 
 from retdm import comm
-from retdm.onray.failures import Preempted
+from retdm.onray.preempted import Preempted
 from retdm.onray.stopping import Ear
 from retdm.train.notice import Notice
 

@@ -9,8 +9,9 @@ import ray.train
 
 from retdm.console import Failed
 from retdm.errors import BadSampleError, ShardError, StorageError, TransientStorageError
-from retdm.onray.failures import Failure, Preempted, Watch, _is_news, explain
+from retdm.onray.failures import FRUITLESS, Failure, Watch, _is_news, explain
 from retdm.onray.placement import Placement
+from retdm.onray.preempted import Preempted
 from retdm.train.notice import Interrupted, Notice
 from tests.onray.test_placement import placement_of
 
@@ -266,6 +267,8 @@ def test_what_the_controller_found_is_told_as_it_is_and_a_bug_of_ray_stays_one()
         (ShardError("damaged"), "Error in control loop iteration: damaged", False),
         (ray.train.ControllerError(ShardError("x")), "[FailurePolicy] RAISE", False),
         (ray.train.WorkerGroupError("wall", {}), "[FailurePolicy] RETRY", False),
+        (FRUITLESS[1](2), "Error in control loop iteration: The worker group startup", False),
+        (ray.train.ControllerError(FRUITLESS[0]("x")), "[FailurePolicy] RETRY", False),
         (ray.exceptions.RayActorError(), "Graceful shutdown of backend failed.", False),
         (None, "Error in training function:\nTraceback ...", False),
         (ray.train.ControllerError(KeyError("x")), "[FailurePolicy] RAISE", True),

@@ -72,7 +72,7 @@ class Cluster:
         """Whether Ray has ended on a host by itself, as it does where the head gave it up."""
         return self._nodes[host.name].poll() is not None
 
-    def await_nodes(self, number: int, *, limit_s: float = 180) -> None:
+    def await_nodes(self, number: int, *, limit_s: float = 300) -> None:
         """Wait until the head knows so many living nodes."""
         code = (
             "import ray,sys,time; ray.init(logging_level='ERROR', log_to_driver=False)\n"
@@ -106,11 +106,12 @@ class Training:
 
     def _read(self) -> None:
         assert self._driver.stdout is not None
-        for line in self._driver.stdout:
-            if b"(PlacementGroupCleaner" not in line:  # it misses the dashboard, every second
-                self.lines.append((time.monotonic(), line.decode(errors="replace").rstrip()))
+        with self._driver.stdout as stdout:
+            for line in stdout:
+                if b"(PlacementGroupCleaner" not in line:  # it misses the dashboard, every second
+                    self.lines.append((time.monotonic(), line.decode(errors="replace").rstrip()))
 
-    def await_line(self, pattern: str, *, after: float = 0.0, limit_s: float = 300) -> float:
+    def await_line(self, pattern: str, *, after: float = 0.0, limit_s: float = 600) -> float:
         """When it said something, at `after` or later; waits for it."""
         found = re.compile(pattern)
         ends = time.monotonic() + limit_s
@@ -123,9 +124,12 @@ class Training:
             assert time.monotonic() < ends, f"no {pattern!r} in {limit_s} s:\n{self.text()}"
             time.sleep(0.1)
 
-    def finish(self, *, limit_s: float = 400) -> int:
+    def finish(self, *, limit_s: float = 900) -> int:
         """Wait for its end; its exit status."""
-        status = self._driver.wait(limit_s)
+        try:
+            status = self._driver.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it has not ended after {limit_s} s:\n{self.text()}")
         self._reader.join(30)
         return status
 

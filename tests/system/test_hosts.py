@@ -160,6 +160,23 @@ def test_a_host_that_loses_power_and_comes_back_changes_nothing(site, single, ro
 
 
 @long
+def test_a_host_that_stays_away_is_named_while_the_run_waits_for_it(site, single, rows):
+    run = site.train("away")
+    run.await_line(MIDDLE)
+    fault = time.monotonic()
+    site.other.power_off()
+    told = run.await_line("worker group failed", after=fault)
+    there, lost = re.escape(site.head.ip), re.escape(site.other.ip)
+    run.await_line(f"no room for 2 workers: it is now {there} without {lost}; waiting", after=told)
+    site.other.power_on()
+    site.cluster.join(site.other)
+    rows.append(_row("host without power, back after a while", run, fault, told=told))
+    _finish(run, restarts=1)
+    assert "Traceback" not in run.text(), run.text()
+    assert_same_end(end_of(STORAGE, "away"), single)
+
+
+@long
 def test_a_host_that_is_cut_off_is_named_in_the_error_and_the_same_command_goes_on(
     site, single, rows
 ):
