@@ -16,6 +16,7 @@ import background
 import ray_head
 
 from tests.system.killing import descendants
+from tests.system.test_coco_to_result import ROOT
 
 _ADDRESSES = ("127.0.0.3", "127.0.0.4")
 _START_LIMIT_S = 120
@@ -38,9 +39,12 @@ class Nodes:
         self._env = {
             **os.environ,
             "TMPDIR": str(self.tmp),
+            "PYTHONPATH": str(ROOT),
             "GLOO_SOCKET_IFNAME": "lo",
             # Or Ray would kill what the test does not want killed when others fill the memory.
             "RAY_memory_monitor_refresh_ms": "0",
+            # Or take a node for dead whose raylet is slow; one that is killed is noticed at once.
+            "RAY_health_check_timeout_ms": "120000",
         }
         self.client = ray_head.start(head, num_cpus=0, auth="disabled", env=self._env, tied=True)
         self._head = background.load_processes(head / "processes.json")["head"]
