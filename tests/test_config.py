@@ -2,7 +2,7 @@
 
 import pytest
 
-from retdm.config import Config, apply_overrides, known_keys, load_config, parse
+from retdm.config import Config, apply_overrides, known_keys, load_config, parse, read_toml
 from retdm.errors import ConfigError
 
 
@@ -96,3 +96,59 @@ def test_what_a_wrong_setting_is_said_to_be_shows_no_password(tmp_path):
         ConfigError, match=r"data\.batch_size is 'https://\*\*\*@host/a\?\*\*\*': "
     ):
         load_config(_recipe(tmp_path), [given])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "x = " + "[" * 5000 + "]" * 5000,
+            r"not a readable TOML file \(tables or lists in one an",
+        ),
+        (
+            "a." * 30_000 + "a = 1",
+            r"not a readable TOML file \(tables or lists in one another, to",
+        ),
+        ('" a"."b.c" . ' * 60 + "a = 1", r"not a readable TOML file \(tables or lists in one an"),
+        ("a." * 50 + "a = 1", r"recipe.toml: 'a\..*': tables or lists in one another, too many"),
+        ("seed = " + "9" * 5000, r"recipe.toml: not a readable TOML file \(Exceeds the limit"),
+        ("seed = 0x" + "f" * 5000, r"recipe.toml: seed is a whole number of more than 64 bits"),
+        ("seed = -9223372036854775809", r"recipe.toml: seed is a whole number of more than 64 b"),
+        ("[loss]\nlambda1 = inf", r"loss.lambda1 is inf: Input should be a finite number"),
+        ("[loss]\ntau = nan", r"loss.tau is nan: Input should be a finite number"),
+        ("method = 5", r"method is 5: Input should be a valid string"),
+        ('seed = "' + "x" * 9000 + '"', r"seed is 'x{199}\.\.\.: Input should be a valid integer"),
+    ],
+    ids=range(11),
+)
+def test_a_recipe_that_would_take_all_memory_stack_or_screen(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(_recipe(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "a." * 3000 + "a=1",
+            r"--set 'a\.a\..*: tables or lists in one another, too many; name a",
+        ),
+        ("seed=0x" + "f" * 5000, r"--set seed is a whole number of more than 64 bits; make it sm"),
+        ("method=\udc80", r"--set method is '\\udc80', which is not UTF-8; write it as UTF-8"),
+    ],
+    ids=range(3),
+)
+def test_an_override_that_would_take_all_memory_or_stack(override, message):
+    with pytest.raises(ConfigError, match=message):
+        apply_overrides({}, [override])
+
+
+def test_a_recipe_that_may_not_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="not a readable TOML file"):
+        load_config(tmp_path / ("x" * 300 + ".toml"))
+
+
+def test_dates_and_keys_with_dots_are_as_before(tmp_path):
+    text = 'a = 1979-05-27\nb."c.d"."e" = [1.5, true, {f = "g.h.i"}]\n'
+    table = read_toml(_recipe(tmp_path, text))
+    assert table == {"a": "1979-05-27", "b": {"c.d": {"e": [1.5, True, {"f": "g.h.i"}]}}}

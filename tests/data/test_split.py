@@ -1,4 +1,5 @@
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,12 @@ def test_wrong_bytes_in_the_manifest_are_noticed(copy: Path, old: bytes, new: by
         (b"", r"manifest.json: not JSON \("),
         (b"[]", r"manifest.json: the file: Input should be a valid dictionary"),
         (b'{"version": 1}', r"manifest.json: version: Input should be 2; rebuild"),
+        (b"[" * 100_000, r"manifest.json: not JSON \(nested more than 100 deep\)"),
+        (b'{"version": 2, "version": 2}', r"not JSON \(an object has the key 'version' twice\)"),
+        (
+            b'{"version": 2, "name": "\\ud83d", "labels": [], "splits": {}, "source": {}}',
+            r"not JSON \(.*surrogates not allowed",
+        ),
     ],
 )
 def test_a_file_that_is_no_manifest_says_why(copy: Path, content: bytes, message: str) -> None:
@@ -131,4 +138,22 @@ def test_an_image_that_lies_outside_its_tar_is_an_error(copy: Path) -> None:
         ShardError,
         match=r"the image of sample 'other-0' ends at byte 1000000001 of a tar of \d+ bytes; reb",
     ):
+        open_split(str(copy), "train")
+
+
+@pytest.mark.parametrize("offset", [2**63 - 1, 2**62 + 2**61])
+def test_a_place_whose_end_is_beyond_64_bits_is_an_error(copy: Path, offset: int) -> None:
+    _with_table(copy, [f"other-{n}" for n in range(22)], offset=offset)
+    with pytest.raises(ShardError, match=rf"ends at byte {offset + 1} of a tar of \d+ bytes"):
+        open_split(str(copy), "train")
+
+
+@pytest.mark.parametrize("field", ["samples", "bytes"])
+@pytest.mark.parametrize("number", [-1, 2**63])
+def test_numbers_that_no_shard_has_are_named(copy: Path, field: str, number: int) -> None:
+    path = copy / MANIFEST
+    table = json.loads(path.read_bytes())
+    table["splits"]["train"]["shards"][1][field] = number
+    path.write_text(json.dumps(table))
+    with pytest.raises(ShardError, match=rf"splits\.train\.shards\.1\.{field}: Input should be"):
         open_split(str(copy), "train")

@@ -105,3 +105,11 @@ def test_missing_and_empty_columns_are_named() -> None:
         read_table(_parquet(key=pa.array([None], pa.string())), labels=3, name="t")
     with pytest.raises(ShardError, match=r"column 'labels' is string, wanted list<.*int32"):
         read_table(_parquet(key=pa.array(["a"]), labels=pa.array(["1"])), labels=3, name="t")
+
+
+def test_a_column_that_is_there_twice_is_named() -> None:
+    whole = pq.read_table(io.BytesIO(_table()))
+    out = io.BytesIO()
+    pq.write_table(whole.append_column("size", whole.column("size")), out)
+    with pytest.raises(ShardError, match="t: column 'size' is there twice"):
+        read_table(out.getvalue(), labels=3, name="t")

@@ -113,6 +113,14 @@ FAULTS = {
         {"images": [{**IMAGE, "id": "7"}]},
         r"images\[0\]: 'id' is '7', wanted int; repair the file",
     ),
+    "id is huge": (
+        {"images": [{**IMAGE, "id": [10**4000]}]},
+        r"images\[0\]: 'id' is \[10{198}\.\.\., wanted int; repair the file",
+    ),
+    "half a character": (
+        {"categories": [{"id": 40, "name": "\ud83d"}], "annotations": []},
+        r"label '\\ud83d' has half a character in it, which no file can hold; rename it",
+    ),
     "row is null": ({"annotations": [None]}, r"annotations\[0\] is None, not an object"),
     "no categories": ({"categories": []}, "'categories' is empty"),
     "no table": ({"annotations": None}, "has no list 'annotations'; a COCO instances file has"),
@@ -140,3 +148,12 @@ def test_absent_photo_names_file_row_and_value(coco):
 def test_outlines_are_not_kept_while_parsing(coco):
     rows = [{"image_id": 7, "category_id": 2, "segmentation": [[0.0] * 1000]}]
     assert labels(read_coco(coco(annotations=rows), ONE))["p7"] == ["dog"]
+
+
+def test_a_key_that_is_there_twice_is_refused_as_no_two_programs_agree_on_it(coco):
+    path = coco() / "instances.json"
+    path.write_text(path.read_text().replace('"images"', '"images": [], "images"'))
+    with pytest.raises(
+        DatasetError, match=r"not valid JSON \(an object has the key 'images' twic"
+    ):
+        read_coco(path.parent, ONE)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retdm.datasets.files import inside, key_of, photo, safe_key
+from retdm.datasets.files import inside, key_of, photo, read_bytes, safe_key
 from retdm.errors import DatasetError
 
 
@@ -40,3 +40,17 @@ def test_an_absent_photo_names_row_value_and_remedy(tmp_path, name):
     wanted = r"t.csv: row 9: photo '.*' is not in .*images; copy it there.*set options.images"
     with pytest.raises(DatasetError, match=wanted):
         photo(tmp_path, "images", name, where="t.csv: row 9", option="options.images")
+
+
+def test_a_photo_with_a_longer_name_than_a_file_can_have_is_absent(tmp_path):
+    with pytest.raises(
+        DatasetError, match=r"row 9: photo 'x{199}\.\.\. is not in .*images; copy it"
+    ):
+        photo(tmp_path, "images", "x" * 5000, where="t.csv: row 9", option="options.images")
+
+
+def test_an_annotation_file_whose_name_no_file_can_have(tmp_path):
+    with pytest.raises(
+        DatasetError, match=r"cannot be read \(embedded null byte\); check options"
+    ):
+        read_bytes(tmp_path / "a\0b", option="options.file")

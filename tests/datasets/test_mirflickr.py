@@ -65,7 +65,7 @@ def test_a_number_without_a_photo_names_file_row_and_value(source):
         read_mirflickr(source, OPTIONS)
 
 
-@pytest.mark.parametrize("line", ["im7.jpg", "-1", "1.0", "²"])
+@pytest.mark.parametrize("line", ["im7.jpg", "-1", "1.0", "²", "9" * 5000])
 def test_a_line_that_is_no_number(source, line):
     (source / "lists/tree.txt").write_text(f"1\n{line}\n", encoding="utf-8")
     with pytest.raises(DatasetError, match=r"tree.txt: line 2 is '.*', not the number of a photo"):

@@ -159,3 +159,19 @@ def test_truncated_parquet(write, tmp_path):
     (tmp_path / "t.parquet").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DatasetError, match=r"t.parquet: not a readable Parquet file .*write it"):
         read_table(tmp_path, TableOptions(file="t.parquet"))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([b"\xff"], pa.binary()).view(pa.string()),
+        pa.array([2**31 - 1], pa.date32()),
+        pa.array([2**62], pa.timestamp("us")),
+    ],
+    ids=["text", "date", "time"],
+)
+def test_cells_that_python_cannot_hold(write, tmp_path, column):
+    write("")
+    pq.write_table(pa.table({"path": ["1.jpg"], "a": column}), tmp_path / "t.parquet")
+    with pytest.raises(DatasetError, match=r"t.parquet: not a readable Parquet file .*write it"):
+        read_table(tmp_path, TableOptions(file="t.parquet"))

@@ -37,7 +37,7 @@ def edited_tar(rng: random.Random, content: bytes) -> bytes:
             field = rng.choice([*_FIELDS, "size", "size", "kind"])
             start, length = _FIELDS[field]
             out[at + start : at + start + length] = _field(rng, field, length)
-            _seal(out, at)
+            seal(out, at)
     return bytes(out)
 
 
@@ -82,22 +82,20 @@ def _extra(rng: random.Random) -> bytes:
     kind = rng.randrange(6)
     if kind == 0:
         record = _pax(rng)
-        return _member(rng.choice(b"xgX"), b"PaxHeader", record) * rng.choice((1, 1, 1, 2, 2000))
+        return member(rng.choice(b"xgX"), b"PaxHeader", record) * rng.choice((1, 1, 1, 2, 2000))
     if kind == 1:
         name = rng.choice(NAMES).encode("utf-8", "surrogatepass") + b"\0"
-        return _member(rng.choice(b"LK"), b"././@LongLink", name) * rng.choice((1, 1, 1, 2, 2000))
+        return member(rng.choice(b"LK"), b"././@LongLink", name) * rng.choice((1, 1, 1, 2, 2000))
     if kind == 2:
         target = rng.choice((b"a.jpg", b"/etc/passwd", b"../x", b"loop.jpg"))
-        header = bytearray(_member(rng.choice(b"12"), b"loop.jpg", b""))
+        header = bytearray(member(rng.choice(b"12"), b"loop.jpg", b""))
         header[157:257] = target.ljust(100, b"\0")
-        _seal(header, 0)
+        seal(header, 0)
         return bytes(header)
     if kind == 3:
-        return _member(
-            rng.choice(b"3456"), rng.choice((b"dev.jpg", b"dir.jpg", b"fifo.json")), b""
-        )
+        return member(rng.choice(b"3456"), rng.choice((b"dev.jpg", b"dir.jpg", b"fifo.json")), b"")
     if kind == 4:
-        return _member(
+        return member(
             b"0"[0], rng.choice((b"noext", b"__x__", b".jpg", b"a.", b"a.jpg", b"b.cls")), b"1"
         )
     return bytes(_BLOCK * rng.choice((1, 2, 40)))
@@ -120,16 +118,16 @@ def _pax(rng: random.Random) -> bytes:
     return records
 
 
-def _member(kind: int, name: bytes, data: bytes) -> bytes:
+def member(kind: int, name: bytes, data: bytes) -> bytes:
     header = bytearray(tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT))
     header[:100] = name.ljust(100, b"\0")
     header[124:136] = b"%011o\0" % len(data)
     header[156] = kind
-    _seal(header, 0)
+    seal(header, 0)
     return bytes(header) + data + bytes(-len(data) % _BLOCK)
 
 
-def _seal(content: bytearray, at: int) -> None:
+def seal(content: bytearray, at: int) -> None:
     """Put the checksum of a header right."""
     content[at + 148 : at + 156] = b" " * 8
     content[at + 148 : at + 156] = b"%06o\0 " % sum(content[at : at + _BLOCK])

@@ -176,3 +176,25 @@ def test_a_finished_run_is_not_trained_again_unless_it_gets_more_epochs(tmp_path
     assert _prepare(tmp_path, overrides=["stages.3.epochs=9"]) is False
     # It died before it got there: the result that is there is still that of fewer epochs.
     assert _prepare(tmp_path, overrides=["stages.3.epochs=9"]) is False
+
+
+@pytest.mark.parametrize("file", ["run.json", "result.json"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", r"not JSON \(.*\); restore the file, or use another --run-name"),
+        (b"[1]", r"not the re.* of a run; restore the file, or use another --run-name"),
+        (b'{"config": 1}', r"not the re.* of a run; .*\(config: Input should be"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(tmp_path, file, content, message):
+    _begin(tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"/{file}: {message}"):
+        _prepare(tmp_path)
+
+
+def test_a_result_without_stages_is_not_that_of_a_finished_run(tmp_path):
+    _begin(tmp_path)
+    (tmp_path / "result.json").write_bytes(b'{"config": {"stages": {"1": 5}}}')
+    assert _prepare(tmp_path) is False

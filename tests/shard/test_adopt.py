@@ -606,6 +606,7 @@ def test_labels(labels, form, content, listed, wanted):
         ("json:t", "auto", b'{"t": ["bb"]}', ["aa", "bbb"], "'bb' is not in --names; did you mea"),
         ("json:t", "auto", b'{"t": ["\\ud800"]}', None, "is not Unicode text"),
         ("json:t", "auto", b"[" * 100_000, None, "its json is not JSON"),
+        ("json:t", "auto", b'{"t": 1, "t": 2}', None, r"not JSON \(an object has the key 't' twi"),
         ("json:t", "auto", b'{"t": [" "]}', None, "a label without a name"),
         ("txt", "ids", b"1,x", None, "its txt is '1,x', wanted whole numbers"),
     ],
@@ -701,3 +702,10 @@ def test_a_wrong_number_of_processes(birds, cli, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli("adopt", birds, "--labels", "cls", "--workers", "0")
     assert "'0' is not a whole number from 1 on" in capsys.readouterr().err
+
+
+def test_labels_that_are_longer_than_any_number_are_names(tmp_path, image):
+    labels = ["9" * 5000, "10", "9"]
+    tags = [{"__key__": f"{n}", "jpg": image(n), "txt": one} for n, one in enumerate(labels)]
+    folder = packed(tmp_path / "set/a.tar", *tags)
+    assert adopt(str(folder), AdoptRules(labels="txt")).manifest.labels == ("10", "9", "9" * 5000)

@@ -114,3 +114,13 @@ def test_a_cut_is_noticed_wherever_it_is(shard, cut):
     shard.write_bytes(content[: min(cut, end - 512)])
     with pytest.raises((tarfile.TarError, EOFError)):
         list(read_samples(shard))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_what_is_no_plain_file_is_damage(tmp_path, kind):
+    info = tarfile.TarInfo("a.jpg")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.addfile(info)
+    with pytest.raises(tarfile.TarError, match=r"'a\.jpg' is not a plain file"):
+        list(read_samples(tmp_path / "a.tar"))

@@ -1,6 +1,9 @@
 """What a checkpoint refuses: damage, code, other labels, other settings."""
 
+import contextlib
 import pickle
+import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
@@ -111,3 +114,81 @@ def test_machines_and_epochs_to_come_may_change():
     stages = {"1": {"epochs": 2}, "2": {"epochs": 1}, "3": {"epochs": 9}}
     now = _settings(run={"gpus": "none", "precision": "fp32"}, stages=stages)
     check_settings(_settings(), now, stage="2", epoch=1, run="x")
+
+
+def _rewritten(path, change, method=zipfile.ZIP_STORED):
+    """The checkpoint of `_state`, its members as `change` leaves them."""
+    save(_state(), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, change(name, content))
+
+
+def test_a_compressed_archive_is_refused_before_it_can_grow(tmp_path):
+    _rewritten(tmp_path / "a.pt", lambda name, content: content, zipfile.ZIP_DEFLATED)
+    with pytest.raises(CheckpointError, match=r"\(it is compressed, which torch.save never does"):
+        load(tmp_path / "a.pt")
+
+
+def test_parts_that_overlap_are_refused(tmp_path):
+    _rewritten(tmp_path / "a.pt", lambda name, content: content)
+    content = bytearray((tmp_path / "a.pt").read_bytes())
+    at = content.index(b"PK\x01\x02")
+    content[at + 24 : at + 28] = (1 << 30).to_bytes(4, "little")
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="its parts claim to be larger than the whole"):
+        load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"byteorder", b"byteordex"),
+        (b"ctorch\n", b"ctorck\n"),
+        (b"K\x02", b"a\x02"),
+        (b"(", b"."),
+        (b"X\x08", b"X\xff"),
+        (b"FloatStorage", b"\xff\xfeoatStorag"),
+    ],
+)
+def test_another_program_for_the_unpickler_is_damage_or_does_no_harm(tmp_path, old, new):
+    def change(name, content):
+        return content.replace(old, new, 1) if name.endswith("data.pkl") else content
+
+    _rewritten(tmp_path / "a.pt", change)
+    with contextlib.suppress(CheckpointError):
+        load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("content", [b"big\xff", b"littlelittle", b""])
+def test_a_byte_order_that_there_is_not_is_damage(tmp_path, content):
+    _rewritten(tmp_path / "a.pt", lambda n, c: content if n.endswith("byteorder") else c)
+    with pytest.raises(CheckpointError, match=r"a\.pt: not a whole checkpoint \(.*earlier"):
+        load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", {"w": 1}),
+        ("model", []),
+        ("labels", ("a", 2)),
+        ("labels", "ab"),
+        ("history", [1]),
+        ("config", None),
+        ("buffers", 1),
+        ("tally", 0),
+    ],
+)
+def test_a_field_of_another_kind_is_named(tmp_path, field, value):
+    save(replace(_state(), **{field: value}), tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=rf"a whole checkpoint \({field} is of another kind"):
+        load(tmp_path / "a.pt")
+
+
+def test_progress_of_another_kind_is_named(tmp_path):
+    save(replace(_state(), progress=replace(_state().progress, step="7")), tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"a whole checkpoint \(step is of another kind\)"):
+        load(tmp_path / "a.pt")

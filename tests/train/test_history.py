@@ -1,6 +1,7 @@
 """Which checkpoint is best, which are kept, and how a run without one is reported."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -85,3 +86,22 @@ def test_a_damaged_or_old_index_is_refused(tmp_path, content, message):
     (tmp_path / INDEX).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         kept_checkpoints(open_store(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("name", 5), ("epoch", "1"), ("next_batch", None), ("step", [1])]
+)
+def test_a_checkpoint_whose_line_has_other_types_is_refused(tmp_path, field, value):
+    line = {**asdict(kept("a")), field: value}
+    index = {"latest": "a", "best": "a", "history": [], "kept": [line]}
+    (tmp_path / INDEX).write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=rf"not an index .*\(kept\.0\.{field}: Input should"):
+        reached(open_store(str(tmp_path)))
+
+
+def test_an_index_that_says_two_things_is_refused(tmp_path):
+    publish(open_store(str(tmp_path)), [_entry("a", 0, 0.5)], [kept("a")])
+    text = (tmp_path / INDEX).read_text()
+    (tmp_path / INDEX).write_text(text.replace('"best"', '"best": "b", "best"', 1))
+    with pytest.raises(CheckpointError, match="an object has the key 'best' twice"):
+        checkpoint_name(open_store(str(tmp_path)), "best")
