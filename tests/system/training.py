@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from retdm.train.history import checkpoint_name, kept_checkpoints
 from retdm.train.restore import load_checkpoint
 from tests.system.test_coco_to_result import ROOT, SETTINGS
 
+STEPS_PER_EPOCH = 3
 TIMINGS = {"images_per_s", "wait_share"}
 
 
@@ -26,9 +28,18 @@ def command(shards, storage, name, *settings, workers="2"):
     return ["jobs/train.py", str(ROOT / "jobs/recipes/demo.toml"), *overrides, *run]
 
 
-def start(words, log, **env):
-    """Begin the program `words`, its output going to the open file `log`."""
-    everything = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(Path.home()), **env}
+def start(words, log, *, ray="local"):
+    """Begin the program `words`, its output going to the open file `log`.
+
+    Args:
+        words: As `command` gives them.
+        log: Open file for its output.
+        ray: Address of the cluster. Without any, Ray joins whichever runs on this machine, and be
+            it a stranger's.
+    """
+    everything = {
+        **os.environ, "PYTHONPATH": str(ROOT), "HOME": str(Path.home()), "RAY_ADDRESS": ray,
+    }  # fmt: skip
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT, env=everything, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
@@ -43,17 +54,23 @@ def newest(store):
 
 def reach(store, step, driver, log):
     """Wait until the run has a checkpoint at `step` or later; return its step."""
-    for _ in range(3000):
+    for _ in range(9000):
         if newest(store) >= step:
             return newest(store)
         assert driver.poll() is None, Path(log.name).read_text()[-3000:]
         time.sleep(0.1)
-    pytest.fail(f"no checkpoint at step {step} in 300 s")
+    pytest.fail(f"no checkpoint at step {step} in 900 s")
+
+
+def reached(text):
+    """The last step that a run told of in its first stage, if it does of each."""
+    told = re.findall(r"stage 1 epoch (\d+)/\d+ \[.*\] (\d+)/\d+ batch", text)
+    return max((int(epoch) - 1) * STEPS_PER_EPOCH + int(batch) for epoch, batch in told)
 
 
 def finish(driver, log):
     """Wait until the program ends well."""
-    assert driver.wait(400) == 0, Path(log.name).read_text()[-4000:]
+    assert driver.wait(1200) == 0, Path(log.name).read_text()[-4000:]
 
 
 def end(store):
