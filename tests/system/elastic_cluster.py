@@ -1,10 +1,14 @@
 """A Ray cluster to which nodes are added, and from which they are taken with a notice."""
 
-import subprocess
+import shutil
+import tempfile
+import time
 
+import background
 import pytest
-import ray_head
+from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
 from tests.system.test_coco_to_result import ROOT
 
@@ -18,15 +22,22 @@ def cluster(s3, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
-    head = {"num_cpus": 0, "include_dashboard": False, **NODE}
+    # Of its own, or other programs on this machine would join it. Paths of sockets are short.
+    folder = tempfile.mkdtemp(prefix="retdm-ray-", dir="/tmp")
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    port = background.free_port(8265)
+    head = {"num_cpus": 0, "include_dashboard": False, "dashboard_port": port, **NODE}
     one = Cluster(initialize_head=True, head_node_args=head)
     yield one
     one.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def drain(cluster, node, notice_s):
-    """Tell the cluster that the node will be gone in `notice_s`, as clouds do of spot machines."""
-    words = ("drain-node", "--address", cluster.address, "--node-id", node.node_id)
-    words += ("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "test")
-    words += ("--deadline-remaining-seconds", str(notice_s))
-    subprocess.run([*ray_head.RAY, *words], check=True, timeout=300, cwd=ROOT)
+    """As `ray drain-node` does, and Ray's autoscaler, when a cloud takes a spot machine back."""
+    deadline_ms = int((time.time() + notice_s) * 1000)
+    why = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    accepted, wrong = GcsClient(address=cluster.address).drain_node(
+        node.node_id, why, "test", deadline_ms
+    )
+    assert accepted, wrong

@@ -12,14 +12,15 @@ from tests.system.test_coco_to_result import shards
 from tests.system.training import command, finish, newest, reach, seen, start
 
 __all__ = ["cluster", "shards"]
-pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(3600)]
 OWN = (
     "run.log_every_steps=1",
     "run.max_failures=0",
     "run.resize_check_s=2",
     "checkpoint.every_steps=1",
     "optimizer.lr=0.001",
-    "stages.1.epochs=20",
+    "data.loader_workers=0",
+    "stages.1.epochs=14",
 )
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 """As in tests/train/test_elastic.py: sums are taken in another order, and steps carry it on."""
@@ -38,7 +39,7 @@ def test_workers_come_and_go_and_the_loss_curve_stays(s3, shards, cluster, tmp_p
     cluster.add_node(num_cpus=1, **NODE)
     with (tmp_path / "changing.log").open("w") as log:
         words = command(shards, storage, "changing", *OWN, workers="1:2")
-        driver = start(words, log, RAY_ADDRESS=cluster.address)
+        driver = start(words, log, ray=cluster.address)
         reach(store, 3, driver, log)
         second = cluster.add_node(num_cpus=1, **NODE)
         added = time.monotonic()
@@ -54,7 +55,7 @@ def test_workers_come_and_go_and_the_loss_curve_stays(s3, shards, cluster, tmp_p
     cluster.add_node(num_cpus=1, **NODE)
     with (tmp_path / "fixed.log").open("w") as log:
         words = command(shards, storage, "fixed", *OWN, workers="2")
-        finish(start(words, log, RAY_ADDRESS=cluster.address), log)
+        finish(start(words, log, ray=cluster.address), log)
     found, wanted = _losses(storage, "changing"), _losses(storage, "fixed")
     worst = ((found - wanted).abs() / wanted).max()
     with capsys.disabled():

@@ -1,6 +1,7 @@
-"""Real runs of jobs/train.py in processes of their own, to be disturbed."""
+"""Real runs of jobs/train.py in processes of their own, to be disturbed and compared."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ import pytest
 from retdm.train.history import kept_checkpoints
 from tests.system.test_coco_to_result import ROOT, SETTINGS
 
+STEPS_PER_EPOCH = 3
+
 
 def command(shards, storage, name, *settings, workers="2"):
     """The words after `python` that train a deterministic run on small images."""
@@ -20,9 +23,20 @@ def command(shards, storage, name, *settings, workers="2"):
     return ["jobs/train.py", str(ROOT / "jobs/recipes/demo.toml"), *overrides, *run]
 
 
-def start(words, log, **env):
-    """Begin the program `words`, its output going to the open file `log`."""
-    everything = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(Path.home()), **env}
+def start(words, log, *, ray="local", **env):
+    """Begin the program `words`, its output going to the open file `log`.
+
+    Args:
+        words: As `command` gives them.
+        log: Open file for its output.
+        ray: Address of the cluster. Without any, Ray joins whichever runs on this machine, and be
+            it a stranger's.
+        env: More variables.
+    """
+    everything = {
+        **os.environ, "PYTHONPATH": str(ROOT), "HOME": str(Path.home()), "RAY_ADDRESS": ray,
+        **env,
+    }  # fmt: skip
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT, env=everything, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
@@ -37,12 +51,18 @@ def newest(store):
 
 def reach(store, step, driver, log):
     """Wait until the run has a checkpoint at `step` or later; return its step."""
-    for _ in range(3000):
+    for _ in range(9000):
         if newest(store) >= step:
             return newest(store)
         assert driver.poll() is None, Path(log.name).read_text()[-3000:]
         time.sleep(0.1)
-    pytest.fail(f"no checkpoint at step {step} in 300 s")
+    pytest.fail(f"no checkpoint at step {step} in 900 s")
+
+
+def reached(text):
+    """The last step that a run told of in its first stage, if it does of each."""
+    told = re.findall(r"stage 1 epoch (\d+)/\d+ \[.*\] (\d+)/\d+ batch", text)
+    return max((int(epoch) - 1) * STEPS_PER_EPOCH + int(batch) for epoch, batch in told)
 
 
 def seen(log, text, driver):
@@ -53,6 +73,6 @@ def seen(log, text, driver):
     return time.monotonic()
 
 
-def finish(driver, log, within_s=400):
+def finish(driver, log, within_s=1200):
     """Wait until the program ends well."""
     assert driver.wait(within_s) == 0, Path(log.name).read_text()[-4000:]
