@@ -706,6 +706,8 @@ def test_a_wrong_number_of_processes(birds, cli, capsys):
 
 def test_labels_that_are_longer_than_any_number_are_names(tmp_path, image):
     labels = ["9" * 5000, "10", "9"]
-    tags = [{"__key__": f"{n}", "jpg": image(n), "txt": one} for n, one in enumerate(labels)]
+    tags = [
+        {"__key__": f"{n}", "jpg": image(n), "txt": one.encode()} for n, one in enumerate(labels)
+    ]
     folder = packed(tmp_path / "set/a.tar", *tags)
     assert adopt(str(folder), AdoptRules(labels="txt")).manifest.labels == ("10", "9", "9" * 5000)

@@ -5,9 +5,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+import torch
 
+from retdm.data.plan import Position
+from retdm.errors import CheckpointError
 from retdm.train import result
-from retdm.train.result import code_digest, versions
+from retdm.train.checkpoint import Progress, TrainingState
+from retdm.train.result import code_digest, load_method, versions
+from tests.train.conftest import settings
 
 
 def test_versions_name_the_decoder_the_networks_and_the_code():
@@ -56,3 +61,21 @@ def test_the_code_is_another_after_any_change(copy, change):
     else:
         (copy / "losses/new.py").touch()
     assert digest() != code_digest()
+
+
+def test_weights_of_another_network_are_refused():
+    position = Position(0, 0, 0, digest="d" * 64, batch_size=8, window=1)
+    state = TrainingState(
+        model={"parts.image.0.weight": torch.zeros(1)},
+        optimizer={},
+        bank={},
+        progress=Progress(position),
+        history=[],
+        bad_samples=[],
+        config=settings("x", "method=bce").model_dump(mode="json"),
+        labels=("a", "b"),
+    )
+    with pytest.raises(
+        CheckpointError, match=r"weights do not fit its settings \(Error.*; use an"
+    ):
+        load_method(state, torch.device("cpu"))
