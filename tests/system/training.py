@@ -38,8 +38,12 @@ def start(words, log, *, ray="local"):
             it a stranger's.
     """
     everything = {
-        **os.environ, "PYTHONPATH": str(ROOT), "HOME": str(Path.home()), "RAY_ADDRESS": ray,
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(Path.home()),
+        "RAY_ADDRESS": ray,
+        "RAY_memory_monitor_refresh_ms": "0",  # whatever else fills this machine's memory
+    }
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT, env=everything, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
