@@ -34,9 +34,13 @@ def start(words, log, *, ray="local", **env):
         env: More variables.
     """
     everything = {
-        **os.environ, "PYTHONPATH": str(ROOT), "HOME": str(Path.home()), "RAY_ADDRESS": ray,
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(Path.home()),
+        "RAY_ADDRESS": ray,
+        "RAY_memory_monitor_refresh_ms": "0",  # whatever else fills this machine's memory
         **env,
-    }  # fmt: skip
+    }
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT, env=everything, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
