@@ -28,9 +28,11 @@ def divergence_risk(config: Config, method: Method) -> str | None:
     ]
     if not reasons:
         return None
+    # Not another network: with a summed loss, VGG-16 with batch normalisation diverges as soon.
+    mean = ", or loss.bce_reduction=mean" if summed else ""
     return (
         f"a learning rate of {lr:g} with {' and '.join(reasons)} "
         f"{'is likely to' if summed else 'may'} diverge on {backbone}, which has no batch "
         "normalisation; set optimizer.lr=0.01 and optimizer.min_lr=0.001, or "
-        f"optimizer.clip_norm=1, or model.backbone={backbone}_bn"
+        f"optimizer.clip_norm=1{mean}"
     )

@@ -28,7 +28,7 @@ def _risk(*overrides):
             (PRETRAINED,),
             "a learning rate of 0.1 with loss.bce_reduction='sum' is likely to diverge on vgg16, "
             "which has no batch normalisation; set optimizer.lr=0.01 and optimizer.min_lr=0.001, "
-            "or optimizer.clip_norm=1, or model.backbone=vgg16_bn",
+            "or optimizer.clip_norm=1, or loss.bce_reduction=mean",
         ),
         ((MEAN,), "a learning rate of 0.1 with model.weights='none' may diverge on vgg16, which "),
         (("method=softmax",), "of 0.1 with model.weights='none' may diverge"),
@@ -37,7 +37,7 @@ def _risk(*overrides):
             "of 0.1 with model.weights='none' and loss.bce_reduction='sum' is likely to diverge",
         ),
         (("optimizer.lr=0.01", "stages.3.lr=0.2"), "a learning rate of 0.2 with"),
-        (("model.backbone=timm:vgg19",), "or model.backbone=timm:vgg19_bn"),
+        (("model.backbone=timm:vgg19",), "is likely to diverge on timm:vgg19, which"),
     ],
 )
 def test_the_papers_rate_on_a_plain_vgg_is_told_with_remedies(overrides, message):
