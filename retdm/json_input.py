@@ -5,6 +5,7 @@ programs would see different things in one file, and a person who looks at it se
 """
 
 import json
+from collections import Counter
 from typing import Any
 
 DEEPEST = 100
@@ -43,8 +44,7 @@ def with_single_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"an object has the key {twice[:80]!r} twice")
     return found
 

@@ -60,8 +60,9 @@ class LabelSpace:
 
     def difference(self, other: "LabelSpace") -> str:
         """One phrase that tells how `other` differs, for error messages; "" if it does not."""
-        missing = [n for n in self.names if n not in other.names]
-        extra = [n for n in other.names if n not in self.names]
+        mine, theirs = set(self.names), set(other.names)
+        missing = [n for n in self.names if n not in theirs]
+        extra = [n for n in other.names if n not in mine]
         if missing or extra:
             parts = [f"missing: {', '.join(missing)}"] if missing else []
             return "; ".join(parts + ([f"extra: {', '.join(extra)}"] if extra else []))

@@ -8,6 +8,7 @@ count rows the same way in Parquet.
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pydantic import Field
 from retdm.config import Settings
 from retdm.datasets.files import inside, key_of, photo, read_bytes, safe_key
 from retdm.datasets.record import Dataset, Record
-from retdm.errors import DatasetError
+from retdm.errors import DatasetError, shown
 from retdm.labels import LabelSpace
 from retdm.parquet_input import read_parquet
 
@@ -135,9 +136,9 @@ def _parquet(raw: bytes, path: Path) -> tuple[list[str], Rows]:
 
 
 def _refuse_twins(header: Sequence[str], path: Path) -> None:
-    for index, name in enumerate(header):
-        if name in header[:index]:
-            raise DatasetError(f"{path}: column {name!r} is there twice; rename one")
+    if len(set(header)) < len(header):
+        twin = Counter(header).most_common(1)[0][0]
+        raise DatasetError(f"{path}: column {shown(twin)} is there twice; rename one")
 
 
 def _text(row: dict[str, Any], column: str, where: str) -> str:
@@ -153,7 +154,8 @@ def _one_column_each(
 ) -> tuple[LabelSpace, Columns]:
     special = {options.path_column, options.key_column, options.split_column}
     names = options.labels or tuple(name for name in header if name not in special)
-    if missing := [name for name in names if name not in header]:
+    there = set(header)
+    if missing := [name for name in names if name not in there]:
         raise DatasetError(
             f"{path}: no column for label {missing[0]!r}, it has: {', '.join(header)}; "
             "correct options.labels"
@@ -201,6 +203,6 @@ def _names(value: Any, where: str, options: TableOptions) -> set[str]:
     names = [str(part).strip() for part in parts]
     names = [name for name in names if name]
     if len(set(names)) != len(names):
-        twin = next(name for name in names if names.count(name) > 1)
-        raise DatasetError(f"{where}: label {twin!r} is listed twice; remove one")
+        twin = Counter(names).most_common(1)[0][0]
+        raise DatasetError(f"{where}: label {shown(twin)} is listed twice; remove one")
     return set(names)

@@ -26,10 +26,12 @@ from retdm import evaluate
 from retdm.console import run
 from retdm.data.index import Member, format_index
 from retdm.data.manifest import MANIFEST, Manifest
+from retdm.datasets.registry import parse_options, read_dataset
 from retdm.shard.__main__ import main as shard
 from retdm.train.checkpoint import file_of
 from retdm.train.history import INDEX
 from tests.fuzz.containers import member, seal
+from tests.fuzz.limits import attempt
 from tests.shard.http_archives import Archives
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -486,6 +488,40 @@ def test_an_index_with_absurd_numbers(build, call, tmp_path):
     status, said = call(shard, "verify", tmp_path / "inside/set")
     assert status == 1
     assert "listed as (Member(ext='jpg', offset=9223372036854775808, size=1180591620717" in said
+
+
+# Work that grows with the square of a file's size
+
+
+def _columns(count):
+    return "path," + ",".join(f"c{n}" for n in range(count)) + "\n0.jpg" + ",0" * count + "\n"
+
+
+@pytest.mark.parametrize(
+    ("reader", "options", "text"),
+    [
+        ("table", {}, _columns(100_000)),
+        ("table", {}, _columns(100_000).replace("c99999", "c99998", 1)),
+        (
+            "table",
+            {"label_column": "tags"},
+            "path,tags\n0.jpg," + ";".join(f"c{n}" for n in [*range(200_000), 199_999]) + "\n",
+        ),
+        (
+            "coco",
+            {"annotations": "file"},
+            "{" + ",".join(f'"c{n}": 1' for n in [*range(200_000), 199_999]) + "}",
+        ),
+    ],
+    ids=["columns", "columns-twice", "labels-twice", "keys-twice"],
+)
+def test_a_long_file_is_no_hang(source, reader, options, text):
+    def read(content):
+        (source / "file").write_bytes(content)
+        given = {"file": "file"} if reader == "table" else {}
+        read_dataset(reader, parse_options(reader, given | options, where="spec"), source)
+
+    assert not attempt(read, text.encode(), peak_bytes=1 << 30).finding
 
 
 # Code in data
