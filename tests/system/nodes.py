@@ -18,6 +18,7 @@ import ray_head
 from tests.system.killing import descendants
 from tests.system.test_coco_to_result import ROOT
 
+_HEAD = "127.0.0.2"
 _ADDRESSES = ("127.0.0.3", "127.0.0.4")
 _START_LIMIT_S = 120
 
@@ -35,7 +36,6 @@ class Nodes:
         """Temporary folder of all that runs on the cluster."""
 
     def __enter__(self):
-        head = self._folder / "head"
         self._env = {
             **os.environ,
             "TMPDIR": str(self.tmp),
@@ -45,16 +45,25 @@ class Nodes:
             "RAY_memory_monitor_refresh_ms": "0",
             # Or take a node for dead whose raylet is slow; one that is killed is noticed at once.
             "RAY_health_check_timeout_ms": "120000",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
-        self.client = ray_head.start(head, num_cpus=0, auth="disabled", env=self._env, tied=True)
-        self._head = background.load_processes(head / "processes.json")["head"]
+        port = background.free_port()
+        self.client = {"RAY_ADDRESS": f"{_HEAD}:{port}", "RAY_AUTH_MODE": "disabled"}
+        self._head = self._start(
+            _HEAD,
+            "--head",
+            "--include-dashboard=false",
+            f"--port={port}",
+            f"--ray-client-server-port={background.free_port()}",
+            f"--temp-dir={self.tmp}/r",
+            cpus=0,
+        )
         for address in _ADDRESSES:
             self.start_node(address)
         return self
 
     def __exit__(self, *_):
-        background.end(list(self._nodes.values()), grace_s=15)
-        ray_head.stop(self._folder / "head")
+        background.end([*self._nodes.values(), self._head], grace_s=15)
         shutil.rmtree(self.tmp, ignore_errors=True)
 
     @property
@@ -64,27 +73,25 @@ class Nodes:
 
     def start_node(self, address):
         """Start the node, and wait until the cluster has it."""
-        options = {
-            "address": self.client["RAY_ADDRESS"],
-            "node-ip-address": address,
-            "num-cpus": 1,
-            "object-store-memory": 100 * 2**20,
-            "dashboard-agent-listen-port": background.free_port(),
-            "min-worker-port": 0,
-            "max-worker-port": 0,
-            "log-color": "false",
-        }
-        flags = ["--block", "--disable-usage-stats"]
-        command = [*ray_head.RAY, "start", *flags, *(f"--{k}={v}" for k, v in options.items())]
-        env = {**self._env, **self.client}
-        env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
+        self._nodes[address] = self._start(address, f"--address={self.client['RAY_ADDRESS']}")
+
+    def _start(self, address, *options, cpus=1):
+        command = [
+            *(*ray_head.RAY, "start", "--block", "--disable-usage-stats", "--log-color=false"),
+            *(f"--node-ip-address={address}", f"--num-cpus={cpus}"),
+            *(f"--object-store-memory={100 * 2**20}", "--min-worker-port=0"),
+            *("--max-worker-port=0", f"--dashboard-agent-listen-port={background.free_port()}"),
+            *options,
+        ]
         log = self._folder / f"{address}.log"
-        self._nodes[address] = background.spawn(command, log=log, env=env, tied=True)
+        env = {**self._env, "RAY_AUTH_MODE": "disabled"}
+        node = background.spawn(command, log=log, env=env, tied=True)
         deadline = time.monotonic() + _START_LIMIT_S
         while "Ray runtime started" not in log.read_text():
-            assert background.is_alive(self._nodes[address]), log.read_text()
+            assert background.is_alive(node), log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
+        return node
 
     def raylet(self, address):
         """Process number of the node's raylet."""
