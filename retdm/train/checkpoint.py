@@ -98,7 +98,13 @@ def _wrong_fields(value: TrainingState | Progress) -> str:
     for name, hint in get_type_hints(type(value)).items():
         kind = hint if isinstance(hint, UnionType) else get_origin(hint) or hint
         found = getattr(value, name)
-        inside = {"model": Tensor, "labels": str, "history": dict, "bad_samples": dict}.get(name)
+        inside = {
+            "model": Tensor,
+            "labels": str,
+            "history": dict,
+            "bad_samples": dict,
+            "skipped_steps": dict,
+        }.get(name)
         if not isinstance(found, kind):
             return name
         if inside is not None:

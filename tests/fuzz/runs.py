@@ -43,7 +43,7 @@ def _state() -> TrainingState:
         config={"seed": 0},
         labels=("a", "b"),
         tally={"loss": 1.5},
-        buffers=torch.zeros(2, 3),
+        statistics=torch.zeros(2, 3),
     )
 
 

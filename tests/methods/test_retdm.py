@@ -305,7 +305,7 @@ def test_a_diagnosis_looks_at_the_newest_rows_of_the_bank(ways, score):
     found = model.diagnose(given)
     embeddings, _, samples = bank.newest(7)
     as_batch = Batch(torch.zeros(7, 3, 4, 4), table()[samples], samples, samples >= 0, 7)
-    model.embed = lambda images: embeddings
+    model.embed_batch = lambda batch, context: embeddings
     parts = model(as_batch, context()).parts
     ways = [f"way{n}" for n in range(1, ways + 1)]
     mean = sum(found.values[f"violations_{name}"] for name in ways) / len(ways)

@@ -18,12 +18,18 @@ OWN = (
     "run.max_failures=0",
     "run.resize_check_s=2",
     "checkpoint.every_steps=1",
-    "optimizer.lr=0.001",
     "data.loader_workers=0",
+    "data.image_size=64",
+    # Without batch normalisation: over a few images it turns rounding into noise within steps.
+    "model.backbone=squeezenet1_1",
+    "model.dropout=0.3",
+    "optimizer.lr=0.001",
+    "optimizer.min_lr=0.0001",
     "stages.1.epochs=14",
 )
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
-"""As in tests/train/test_elastic.py: sums are taken in another order, and steps carry it on."""
+"""Sums are taken in another order, in float32, and each step carries on what differs: weights
+that are changed in the last bit at the start move the losses of such a run by 1e-4."""
 
 
 def _losses(storage, name):

@@ -178,7 +178,7 @@ def test_a_byte_order_that_there_is_not_is_damage(tmp_path, content):
         ("labels", "ab"),
         ("history", [1]),
         ("config", None),
-        ("buffers", 1),
+        ("statistics", 1),
         ("tally", 0),
     ],
 )

@@ -21,13 +21,18 @@ OWN = (
     "run.micro_batches=3",
     "run.log_every_steps=1",
     "checkpoint.every_steps=1",
+    "data.image_size=64",
+    # Without batch normalisation: over a few images it turns rounding into noise within steps.
+    "model.backbone=squeezenet1_1",
     "model.dropout=0.3",
     "optimizer.lr=0.001",
+    "optimizer.min_lr=0.0001",
     "stages.1.epochs=2",
     "stages.3.epochs=2",
 )
-# Sums are taken in another order, in float32, and each step carries on what differs and adds to
-# it: the more the larger the steps are. In float64, test_micro_batches.py sees 1e-10.
+# Sums are taken in another order, in float32, and each step carries on what differs: weights that
+# are changed in the last bit at the start move the losses of such a run by 1e-4. In float64, and
+# with batch normalisation, test_micro_batches.py sees 1e-10.
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 
 
