@@ -196,7 +196,8 @@ class RunSettings(Settings):
         ge=0,
         description="Parts of a global batch that go through the image net one after another, "
         "each with dropout and batch statistics of its own, so that results do not depend on the "
-        "number of workers; 0: one for each worker, or MAX of --workers MIN:MAX",
+        "number of workers; 0: one for each worker (on GPUs with statistics of the whole batch), "
+        "or MAX of --workers MIN:MAX",
     )
     cpus_per_worker: float = Field(default=1.0, gt=0, description="CPU cores of one worker")
     gpus: Literal["auto", "none"] = Field(default="auto", description="One GPU each if there are")

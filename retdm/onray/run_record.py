@@ -45,7 +45,7 @@ def with_micro_batches(config: Config, store: Store, workers: Workers) -> Config
         ConfigError: If workers would have nothing to do.
     """
     total = config.run.micro_batches
-    if not total and store.size(RUN) is not None:
+    if not total and reached(store)[0] and store.size(RUN) is not None:
         before = flatten(read_checked(store, RUN, _Record, what=_WHAT)["config"])
         # Earlier versions of retdm did not write it.
         if isinstance(earlier := before.get("run.micro_batches"), int):

@@ -57,7 +57,8 @@ def end_epoch(
     if optimizer:
         optimizer.end_epoch(monitored)
     name = f"stage{stage.name}-epoch{progress.epoch:03d}"
-    diagnosis = summary.diagnosis or Diagnosis({}, {})
+    # Behind the validation, in which a notice may come: then this end of the epoch is repeated.
+    diagnosis = summary.diagnose() or Diagnosis({}, {})
     entry: dict[str, Any] = {
         "stage": stage.name,
         "epoch": progress.epoch,

@@ -56,7 +56,12 @@ class Keeper:
         self._writing: Future[None] | None = None
 
     def begin(self, history: Epochs) -> None:
-        """Put the index right, and remove what died on its way to storage."""
+        """Put the index right, and remove what died on its way to storage.
+
+        Raises:
+            RetdmError: If a later attempt at the run has begun.
+        """
+        self.claim.check()
         publish(self.store, history, self.kept)
         known = {checkpoint.file_of(one.name) for one in self.kept}
         for name in self.store.names(checkpoint.FOLDER):
@@ -119,7 +124,8 @@ class Keeper:
             step=progress.step,
             sha256=sha256,
         )
-        every = [*self.kept, new]
+        # A step may be saved again under its name, after a notice at the end of an epoch.
+        every = [*(one for one in self.kept if one.name != name), new]
         self.kept = retain(every, state.history, keep_best=self.keep_best)
         # Again: the upload may have taken long.
         self.claim.check()

@@ -7,6 +7,7 @@ that goes on drops the lines of steps which it will repeat.
 """
 
 import json
+import re
 import threading
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ import torch
 from retdm import comm
 from retdm.data.batch import Batch
 from retdm.data.plan import Position
+from retdm.errors import CheckpointError
 from retdm.evaluation import strict_json
 from retdm.scratch import Scratch
 from retdm.storage import Store
@@ -57,10 +59,9 @@ class Ledger:
         self._lines = threading.Lock()
         self._changed: set[str] = set()
         for name in store.names(FOLDER):
-            if int(name.removeprefix(f"{FOLDER}epoch").removesuffix(".jsonl")) >= from_epoch:
-                lines = store.read(name).decode().splitlines()
-                kept = [line for line in lines if json.loads(line)["step"] <= from_step]
-                self._append(name, "".join(f"{line}\n" for line in kept).encode())
+            if (epoch := _epoch_of(name)) is not None and epoch >= from_epoch:
+                kept = _lines_until(from_step, store.read(name), f"{store.url}/{name}")
+                self._append(name, kept)
 
     def write(self, step: int, at: Position, rows: Sequence[int]) -> None:
         """Add the line of a step.
@@ -95,3 +96,21 @@ class Ledger:
     def close(self) -> None:
         """Remove the local copy; what `upload` has not copied is lost."""
         self._scratch.close()
+
+
+def _epoch_of(name: str) -> int | None:
+    """Of a file of the ledger; None for another file."""
+    found = re.fullmatch(rf"{FOLDER}epoch(\d+)\.jsonl", name)
+    return int(found[1]) if found else None
+
+
+def _lines_until(step: int, content: bytes, where: str) -> bytes:
+    """The lines of steps up to `step`."""
+    try:
+        return b"".join(
+            line for line in content.splitlines(keepends=True) if json.loads(line)["step"] <= step
+        )
+    except (ValueError, TypeError, LookupError):
+        raise CheckpointError(
+            f"{where}: not lines of a ledger; remove the file, or set run.ledger=false"
+        ) from None

@@ -85,14 +85,14 @@ class SkippedSteps:
 
 
 def trace_command(config: Config, at: Position) -> str:
-    """The command that lists the images of the batch at `at`, by rank."""
-    window = config.data.shuffle_window
+    """The command that lists the images of the batch at `at`, by rank or micro-batch."""
+    window, parts = config.data.shuffle_window, config.run.micro_batches or comm.world_size()
     return " ".join(
         (
             f"python -m retdm.data trace {config.data.url} --split {config.data.train_split}",
             f"--seed {at.seed} --epoch {at.epoch} --batch-size {at.batch_size}",
             *([f"--shuffle-window {window}"] if window else []),
-            f"--world-size {comm.world_size()} --start-batch {at.next_batch} --batches 1",
+            f"--world-size {parts} --start-batch {at.next_batch} --batches 1",
         )
     )
 

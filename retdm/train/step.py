@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +96,7 @@ class Stepper:
             )
         summary = tally.summary()
         if comm.rank() == 0:
-            summary.diagnosis = self.method.diagnose(self._context())
+            summary.diagnose = partial(self.method.diagnose, self._context())
         return summary
 
     def train(self, batch: Batch) -> StepOutput | Fault:

@@ -1,7 +1,7 @@
 """What the steps of an epoch were like, summed up; goes into checkpoints inside the epoch."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,9 @@ class EpochSummary:
     seconds: float = 0.0
     wait_seconds: float = 0.0
     """Time this rank waited for data."""
-    diagnosis: Diagnosis | None = None
-    """How the embeddings stand behind the epoch; on rank 0 alone."""
+    diagnose: Callable[[], Diagnosis | None] = lambda: None
+    """Says how the embeddings stand behind the epoch; on rank 0 alone, and once: it begins the
+    count of what has happened since anew."""
 
 
 class EpochTally:

@@ -22,6 +22,7 @@ from retdm.onray.launch import _TRAINING, _check_room, _use_tensor_cores, run_on
 from retdm.onray.run_record import with_micro_batches
 from retdm.onray.workers import Workers
 from retdm.storage import join_url, open_store
+from retdm.train.history import Kept, publish
 from tests.train.conftest import settings
 
 FAR = {
@@ -223,6 +224,9 @@ def test_a_run_keeps_its_micro_batches_whatever_workers_it_goes_on_with(training
     config = settings(shards, "method=bce")
     store = open_store(join_url(storage, "x"))
     run_on_ray(config, storage=storage, name="x", workers=Workers(1, 4), resume="auto")
+    assert with_micro_batches(config, store, Workers(2, 2)).run.micro_batches == 0
+    first = Kept(name="s1", stage="1", epoch=0, next_batch=1, step=1, sha256="0" * 64)
+    publish(store, [], [first])
     for workers in (Workers(2, 2), Workers(1, 3)):
         assert with_micro_batches(config, store, workers).run.micro_batches == 4
     message = "8 workers cannot share 4 micro-batches, .* that the run has; ask for 4 at most"

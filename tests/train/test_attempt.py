@@ -52,6 +52,29 @@ def test_an_earlier_attempt_adds_no_checkpoint(store):
     assert restore(store, torch.device("cpu")).model["w"].tolist() == [1.0] * 3
 
 
+def test_an_attempt_that_begins_late_removes_nothing_of_its_successor(store):
+    old = begin_attempt(store)
+    late = Keeper(store, old, from_step=0, keep_best=1, before=lambda: None)
+    new = _keeper(store, 0)
+    new.save(_state(2, next_batch=2), "s2")
+    new.wait()
+    with pytest.raises(StorageError, match=REFUSED):
+        late.begin([])
+    for keeper in (late, new):
+        keeper.close()
+    assert _step(store) == 2
+
+
+def test_a_step_that_is_saved_again_keeps_the_one_before_it(store):
+    keeper = _keeper(store, 0)
+    for name, step in (("s2", 2), ("s4", 4), ("s4", 4)):
+        keeper.save(_state(step, next_batch=step), name)
+        keeper.wait()
+    keeper.close()
+    assert [one.name for one in kept_checkpoints(store)] == ["s2", "s4"]
+    assert _step(store) == 4
+
+
 def test_an_attempt_that_ends_while_a_checkpoint_is_on_its_way_does_not_name_it(store):
     old = _keeper(store, 0)
     old.save(_state(2, next_batch=2), "s2")

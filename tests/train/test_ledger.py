@@ -11,6 +11,7 @@ from retdm.data.batch import Batch
 from retdm.data.loader import TrainingLoader
 from retdm.data.plan import Position
 from retdm.data.split import open_split
+from retdm.errors import CheckpointError
 from retdm.storage import open_store
 from retdm.train.ledger import Ledger, consumed, file_of
 from retdm.train.loop import train
@@ -69,6 +70,16 @@ def test_steps_that_will_be_repeated_are_dropped(store):
     lines = _lines(store)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
     assert lines[-1]["keys"] == ["a"]
+
+
+def test_other_files_are_left_alone_and_damaged_ones_named(store):
+    store.write("ledger/notes.txt", b"mine")
+    _ledger(store).close()
+    for content in (b"{", b"[1]\n", b'{"step": "x"}\n', b"\xff"):
+        store.write(file_of(0), content)
+        with pytest.raises(CheckpointError, match=r"epoch000.jsonl: not lines of a ledger; r"):
+            _ledger(store)
+    assert store.read("ledger/notes.txt") == b"mine"
 
 
 def test_an_epoch_that_is_over_is_sent_once(store, monkeypatch):

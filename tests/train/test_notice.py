@@ -85,12 +85,19 @@ def test_a_notice_leaves_a_checkpoint_of_the_step_behind_which_it_was_heard(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "steps", "asked"),
+    # Once after each step and in each validation, of which stage 2 has none. In stage 3 there is
+    # a bank, of whose rows the end of the epoch tells.
+    [("1", PER_EPOCH, PER_EPOCH), ("3", 4 * PER_EPOCH, 4 * PER_EPOCH + 2)],
+)
 def test_a_notice_during_validation_leaves_a_checkpoint_of_the_whole_epoch(
-    unbroken, small, tmp_path
+    unbroken, small, tmp_path, stage, steps, asked
 ):
     config = small(*STAGES)
-    assert _interrupted(config, tmp_path, Told(PER_EPOCH)) == PER_EPOCH
-    assert (_newest(tmp_path).epoch, _newest(tmp_path).next_batch) == (0, PER_EPOCH)
+    assert _interrupted(config, tmp_path, Told(asked)) == steps
+    newest = _newest(tmp_path)
+    assert (newest.stage, newest.epoch, newest.next_batch) == (stage, 0, PER_EPOCH)
     train(config, LocalSession(), open_store(str(tmp_path)))
     _same(_end(tmp_path), unbroken)
 
