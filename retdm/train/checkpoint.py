@@ -93,18 +93,22 @@ def load(path: Path, *, map_location: torch.device | str = "cpu") -> TrainingSta
     return state
 
 
+_INSIDE: dict[str, type] = {
+    "model": Tensor,
+    "labels": str,
+    "history": dict,
+    "bad_samples": dict,
+    "skipped_steps": dict,
+}
+"""What the values or items of these fields are."""
+
+
 def _wrong_fields(value: TrainingState | Progress) -> str:
     """Name of a field that holds another kind of object than it should; "" if none does."""
     for name, hint in get_type_hints(type(value)).items():
         kind = hint if isinstance(hint, UnionType) else get_origin(hint) or hint
         found = getattr(value, name)
-        inside = {
-            "model": Tensor,
-            "labels": str,
-            "history": dict,
-            "bad_samples": dict,
-            "skipped_steps": dict,
-        }.get(name)
+        inside = _INSIDE.get(name)
         if not isinstance(found, kind):
             return name
         if inside is not None:

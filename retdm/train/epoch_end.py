@@ -15,7 +15,7 @@ from retdm.train.history import rank_score
 from retdm.train.run import Run
 from retdm.train.save import save_checkpoint
 from retdm.train.schedule import StageOptimizer
-from retdm.train.scoring import agree, score_split
+from retdm.train.scoring import agree
 from retdm.train.skipped import remedy
 from retdm.train.stages import Stage, stage_order
 from retdm.train.tally import EpochSummary
@@ -108,14 +108,7 @@ def _validate(
     if not stage.trains_classifier and run.history:
         last = run.history[-1]
         return {key[4:]: value for key, value in last.items() if key.startswith("val/")}
-    scores, targets = score_split(
-        run.method,
-        run.val_data,
-        run.config.data,
-        run.session.device,
-        bad=run.bad,
-        meanwhile=meanwhile,
-    )
+    scores, targets = run.score(run.val_data, meanwhile=meanwhile)
     if not np.isfinite(scores).all():
         raise DivergenceError(
             f"stage {stage.name}: the network's scores are not finite numbers after this epoch; "

@@ -21,7 +21,6 @@ from retdm.train.history import best, kept_checkpoints
 from retdm.train.notice import heed
 from retdm.train.restore import load_checkpoint
 from retdm.train.run import Run
-from retdm.train.scoring import score_split
 
 RESULT = "result.json"
 
@@ -63,22 +62,8 @@ def conclude(run: Run) -> dict[str, Any]:
     state = load_checkpoint(run.store, name, run.session.device)
     run.method.load_state_dict(state.model)
     test = open_split(run.config.data.url, run.config.data.test_split)
-    val_scores, val_targets = score_split(
-        run.method,
-        run.val_data,
-        run.config.data,
-        run.session.device,
-        bad=run.bad,
-        meanwhile=meanwhile,
-    )
-    scores, targets = score_split(
-        run.method,
-        test,
-        run.config.data,
-        run.session.device,
-        bad=run.bad,
-        meanwhile=meanwhile,
-    )
+    val_scores, val_targets = run.score(run.val_data, meanwhile=meanwhile)
+    scores, targets = run.score(test, meanwhile=meanwhile)
     result: dict[str, Any] = {}
     if comm.rank() == 0:
         threshold = run.config.run.threshold

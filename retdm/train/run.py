@@ -1,6 +1,7 @@
 """The live objects of a run, built from its settings or brought back from its checkpoint."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from retdm.train.keeper import Keeper
 from retdm.train.ledger import Ledger
 from retdm.train.logbook import Logbook
 from retdm.train.restore import restore
+from retdm.train.scoring import Scored, score_split
 from retdm.train.session import Session
 from retdm.train.skipped import SkippedSteps
 from retdm.train.stages import Stage, plan_stages
@@ -60,6 +62,11 @@ class Run:
     """Of the epoch in `progress`; empty where that epoch is still to begin."""
     statistics: Tensor | None
     """Of that epoch, see `TrainingState`."""
+
+    def score(self, data: SplitData, *, meanwhile: Callable[[], None]) -> Scored:
+        """The method's scores of a split, and its targets, see `score_split`."""
+        settings, device = self.config.data, self.session.device
+        return score_split(self.method, data, settings, device, bad=self.bad, meanwhile=meanwhile)
 
 
 def open_run(config: Config, session: Session, store: Store) -> Run:

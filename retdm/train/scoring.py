@@ -13,6 +13,9 @@ from retdm.data.loader import EvaluationLoader
 from retdm.data.split import SplitData
 from retdm.methods import Method
 
+Scored = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
+"""Scores and targets, each of shape (samples, labels)."""
+
 
 def agree(bad: BadSamples, *, url: str) -> None:
     """Make every rank know the bad images that any rank has met; all ranks must call this.
@@ -47,7 +50,7 @@ def score_split(
     *,
     bad: BadSamples,
     meanwhile: Callable[[], None] = lambda: None,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+) -> Scored:
     """Scores and targets of all images, each of shape (samples, labels), in table order.
 
     Every rank must call this; every rank gets the whole matrices. Scores are probabilities in

@@ -10,7 +10,6 @@ includes waiting for one another. Prints medians over the steps.
 
 import argparse
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -19,8 +18,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from bench_step import LABELS, SETS, photos
-from torch.multiprocessing.spawn import spawn
+from bench_step import LABELS, SETS, meet, photos, time_backbones
 
 from retdm import comm
 from retdm.bank import Bank, LabelSets
@@ -42,25 +40,12 @@ WHERE: dict[str, tuple[Any, str]] = {
 
 def main() -> int:
     """Time each backbone."""
-    parser = argparse.ArgumentParser(description="Time the search for numbers that are wrong.")
-    parser.add_argument("--backbones", nargs="+", default=["timm:tf_efficientnet_lite0", "vgg16"])
-    parser.add_argument("--rows", type=int, default=8, help="images a worker (%(default)s)")
-    parser.add_argument("--steps", type=int, default=8, help="timed steps (%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="default: %(default)s")
-    args = parser.parse_args()
-    for backbone in args.backbones:
-        with tempfile.TemporaryDirectory() as folder:
-            spawn(worker, (args, backbone, folder), nprocs=args.workers)
-            print(Path(folder, "report").read_text(), flush=True)
-    return 0
+    return time_backbones(worker, description="Time the search for numbers that are wrong.")
 
 
 def worker(rank: int, args: argparse.Namespace, backbone: str, folder: str) -> None:
     """One of the DDP workers; the first one reports."""
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=args.workers
-    )
+    meet(rank, args, folder)
     stepper, sets = make(backbone)
     batch = photos(rank, args, sets)
     stepper.train(batch)

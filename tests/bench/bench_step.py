@@ -14,6 +14,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +29,7 @@ from retdm.data.batch import Batch
 from retdm.methods import StepContext, build_method
 from retdm.train.step import distributed
 
+Worker = Callable[[int, argparse.Namespace, str, str], None]
 LABELS, SETS, BANK = 80, 8_000, 8_192
 WORKERS, ROWS = 8, 32
 """Of the traffic that is printed."""
@@ -43,10 +45,20 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def main() -> int:
     """Time each backbone."""
-    parser = argparse.ArgumentParser(description="Time a RETDM step beside a BCE step.")
+    return time_backbones(worker, description="Time a RETDM step beside a BCE step.")
+
+
+def time_backbones(worker: Worker, *, description: str) -> int:
+    """Run DDP workers for each backbone of the command line, and print what the first reports.
+
+    Args:
+        worker: Writes the file `report` in the folder that it is given.
+        description: For `--help`.
+    """
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--backbones", nargs="+", default=["timm:tf_efficientnet_lite0", "vgg16"])
     parser.add_argument("--rows", type=int, default=8, help="images a worker (%(default)s)")
-    parser.add_argument("--steps", type=int, default=8, help="timed pairs (%(default)s)")
+    parser.add_argument("--steps", type=int, default=8, help="times each is taken (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="default: %(default)s")
     args = parser.parse_args()
     for backbone in args.backbones:
@@ -56,12 +68,17 @@ def main() -> int:
     return 0
 
 
-def worker(rank: int, args: argparse.Namespace, backbone: str, folder: str) -> None:
-    """One of the DDP workers; the first one reports."""
+def meet(rank: int, args: argparse.Namespace, folder: str) -> None:
+    """Begin as one of the DDP workers, on one core."""
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=args.workers
     )
+
+
+def worker(rank: int, args: argparse.Namespace, backbone: str, folder: str) -> None:
+    """One of the DDP workers; the first one reports."""
+    meet(rank, args, folder)
     sets = LabelSets(torch.rand(SETS, LABELS, generator=_rng(0)) < 2.9 / LABELS)
     bank = Bank(BANK, 512)
     samples = torch.arange(BANK) % len(sets.set_id)

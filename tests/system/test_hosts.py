@@ -18,7 +18,7 @@ import s3_server
 from tests.system import hosts
 from tests.system.ray_on_hosts import NODE_DEAD_S, ROOT, Cluster, Training
 from tests.system.run_end import assert_same_end, end_of
-from tests.system.test_coco_to_result import SETTINGS
+from tests.system.training import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
 long = pytest.mark.skipif(
@@ -28,7 +28,6 @@ COLLECTIVE_S = 20
 SLACK_S = 60
 """For a machine that does much else."""
 OWN = (
-    "run.deterministic=true",
     "run.log_every_steps=1",
     f"run.collective_timeout_s={COLLECTIVE_S}",
     "checkpoint.every_steps=2",
@@ -44,10 +43,7 @@ MIDDLE = r"stage 1 epoch 3/5 .* 1/3 batch"
 def _arguments(network, name, *settings, workers=2):
     """Of Python, for a run whose cache is in each host's own folder."""
     cache = f"data.cache_dir={network.own}/cache"
-    pairs = [f"data.url={SHARDS}", cache, *SETTINGS, *OWN, *settings]
-    overrides = [word for pair in pairs for word in ("--set", pair)]
-    run = ("--storage", STORAGE, "--run-name", name, "--workers", str(workers))
-    return ["jobs/train.py", str(ROOT / "jobs/recipes/demo.toml"), *overrides, *run]
+    return command(SHARDS, STORAGE, name, cache, *OWN, *settings, workers=str(workers))
 
 
 def _python(*arguments):
