@@ -89,9 +89,7 @@ class Trained:
 
     def begin(self):
         """Start the program, which is what an operator does if it has ended."""
-        # Ray holds lines back that look like those of another process.
-        own = {"TMPDIR": str(self.tmp), "RAY_DEDUP_LOGS": "0"}
-        self.driver = start(self.words, self.log, **self.nodes.client, **own)
+        self.driver = start(self.words, self.log, TMPDIR=str(self.tmp), **self.nodes.client)
 
     def attempts(self):
         """Last step on the log of each attempt whose log is still there, by its folder."""
@@ -105,10 +103,16 @@ class Trained:
         return found
 
     def resumed(self):
-        """Where each attempt went on, by the process number of its rank 0."""
-        line = r"pid=(\d+).*resuming after step (\d+)"
-        found = re.findall(line, Path(self.log.name).read_text())
-        return {process: int(step) for process, step in found}
+        """Where each attempt went on, by the error file of its rank 0.
+
+        Read where Ray keeps it: in the program's own output it stands seconds later, and by then
+        a run of so few steps may be over.
+        """
+        found = {}
+        for errors in self.tmp.glob("r/session_latest/logs/worker-*.err"):
+            if step := re.search(r"resuming after step (\d+)", errors.read_text()):
+                found[errors.name] = int(step[1])
+        return found
 
     def kill(self, kind, draw):
         """Kill one process of the kind; a raylet's node is started again at once."""
@@ -155,8 +159,8 @@ def _recover(run, kind, draw):
         kill.done = max([kill.done, *earlier])
         return run.resumed().keys() - resumed.keys()
 
-    (process,) = run.until(news, "restart", may_end=kind in ("driver", "controller"))
-    kill.resumed = run.resumed()[process]
+    (errors,) = run.until(news, "restart", may_end=kind in ("driver", "controller"))
+    kill.resumed = run.resumed()[errors]
 
     def stepped():
         return [
