@@ -5,7 +5,16 @@ the paper's where the paper states them. The resolved settings are saved with ev
 """
 
 from retdm.config.base import Settings
-from retdm.config.load import apply_overrides, known_keys, load_config, parse, read_toml
+from retdm.config.load import (
+    apply_overrides,
+    known_keys,
+    lay_over,
+    load_config,
+    load_search,
+    parse,
+    read_recipe,
+    read_toml,
+)
 from retdm.config.methods import (
     AslSettings,
     C2aeSettings,
@@ -28,6 +37,7 @@ from retdm.config.schema import (
     StageSettings,
     Table,
 )
+from retdm.config.tune import Domain, TuneSettings
 
 __all__ = [
     "DEFAULT_STAGES",
@@ -39,6 +49,7 @@ __all__ = [
     "CnnRnnSettings",
     "Config",
     "DataSettings",
+    "Domain",
     "LmmoSettings",
     "LossSettings",
     "MlsplSettings",
@@ -48,10 +59,14 @@ __all__ = [
     "Settings",
     "StageSettings",
     "Table",
+    "TuneSettings",
     "WarpSettings",
     "apply_overrides",
     "known_keys",
+    "lay_over",
     "load_config",
+    "load_search",
     "parse",
+    "read_recipe",
     "read_toml",
 ]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from retdm.config.schema import DEFAULT_STAGES, Config, StageSettings, Table
+from retdm.config.tune import TuneSettings
 from retdm.errors import ConfigError, shown
 from retdm.json_input import is_text
 from retdm.shown_url import shown_url
@@ -173,7 +174,7 @@ def known_keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
     """Every dotted key that `kind` accepts, nested tables included."""
     keys: list[str] = []
     for name, field in kind.model_fields.items():
-        inner = field.annotation
+        name, inner = field.alias or name, field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             keys += known_keys(inner, f"{prefix}{name}.")
         else:
@@ -187,11 +188,48 @@ def known_keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
+def read_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> tuple[Table, Table]:
+    """Read a recipe and lay the overrides over it.
+
+    Returns:
+        The settings of a run, and those of a search (`[tune]`), neither of them validated.
+
+    Raises:
+        ConfigError: If the file or an override is not well formed.
+    """
+    table = apply_overrides(read_toml(recipe), overrides)
+    return table, table.pop("tune", {})
+
+
 def load_config(recipe: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Read a recipe, lay the overrides over it and validate.
 
     Raises:
         ConfigError: If the file or any setting is wrong.
     """
-    table = apply_overrides(read_toml(recipe), overrides)
-    return parse(Config, table, source=str(recipe))
+    return parse(Config, read_recipe(recipe, overrides)[0], source=str(recipe))
+
+
+def load_search(recipe: str | Path, overrides: Iterable[str] = ()) -> tuple[Table, TuneSettings]:
+    """As `load_config`, for a search.
+
+    Returns:
+        The recipe's settings, which are valid, as a table to lay those of a trial over; and what
+        it says of the search.
+
+    Raises:
+        ConfigError: If the file or any setting is wrong.
+    """
+    table, search = read_recipe(recipe, overrides)
+    parse(Config, table, source=str(recipe))
+    if not isinstance(search, dict):
+        raise ConfigError(f"{recipe}: tune is {shown(search)}, but it is a table of settings")
+    return table, parse(TuneSettings, search, source=f"{recipe}, [tune]")
+
+
+def lay_over(table: Table, settings: Mapping[str, Any]) -> Table:
+    """Return a copy of `table` with each value of `settings` in the place of its dotted key."""
+    out = copy.deepcopy(table)
+    for path, value in settings.items():
+        _assign(out, path.split("."), value, path)
+    return out

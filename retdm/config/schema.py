@@ -217,6 +217,9 @@ class RunSettings(Settings):
         "the result",
     )
     threshold: float = Field(default=0.5, gt=0, lt=1, description="Score that counts as yes")
+    test: bool = Field(
+        default=True, description="Evaluate on the test split at the end; a search's trials do not"
+    )
     log_every_steps: int = Field(default=10, ge=1, description="Steps between log lines")
     ledger: bool = Field(
         default=False,

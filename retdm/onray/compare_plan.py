@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from retdm.config import Config, apply_overrides, parse, read_toml
+from retdm.config import Config, apply_overrides, parse, read_recipe
 from retdm.errors import ConfigError
 from retdm.onray.compare_essence import Essence, essence, identity
 from retdm.train.checkpoint import flatten
@@ -66,7 +66,7 @@ def plan_columns(
     """
     for override in overrides:
         _refuse_own(override, "--set")
-    common = apply_overrides(read_toml(recipe), overrides)
+    common, _ = read_recipe(recipe, overrides)
     tables = [
         (method, apply_overrides(common, [f"method={method}"], option="--methods"))
         for method in methods

@@ -18,6 +18,7 @@ from retdm.config import Config
 from retdm.errors import RetdmError
 from retdm.onray.compare_plan import Cell
 from retdm.onray.compare_standing import standing, starting
+from retdm.onray.failures import in_one_line
 from retdm.onray.launch import run_on_ray
 from retdm.onray.stopping import Stoppable
 from retdm.onray.workers import Workers
@@ -147,7 +148,7 @@ def _run_all(
             ).start()
         if not running:
             continue
-        outcome = stoppable.wait([_url(storage, cell) for cell in running.values()])
+        outcome = stoppable.wait(lambda: [_url(storage, cell) for cell in running.values()])
         del running[outcome.cell.name]
         count, done = count + 1, done + outcome.cell.epochs
         log.info("%s", progress_line(outcome, count, len(to_run), begun, done / max(total, 1)))
@@ -159,8 +160,8 @@ def progress_line(outcome: Outcome, count: int, cells: int, begun: float, share:
     elapsed = time.monotonic() - begun
     said = f"FAILED: {outcome.error}" if outcome.how == "failed" else "done"
     if outcome.result is not None and outcome.cell.columns:
-        test: Mapping[str, float] = outcome.result["metrics"]["test"]
-        said = f"test mAP {test['mAP'] or 0:.4f}, OF1 {test['OF1']:.4f}"
+        split, values = next(iter(outcome.result["metrics"].items()))
+        said = f"{split} mAP {values['mAP'] or 0:.4f}, OF1 {values['OF1']:.4f}"
     rest = f", about {_clock(elapsed * (1 - share) / share)} left" if 0 < share < 1 else ""
     return (
         f"cell {count} of {cells}: {outcome.cell.title}: {said}; took {_clock(outcome.seconds)}; "
@@ -187,13 +188,7 @@ def _run(cell: Cell, storage: str, workers: Workers) -> Outcome:
         result = run_on_ray(
             config, storage=storage, name=cell.name, workers=workers, resume="auto"
         )
-    except RetdmError as error:
-        return Outcome(cell, "failed", time.monotonic() - begun, None, str(error))
     except Exception as error:
-        # Nobody foresaw it, so the one line of the report will not do.
-        log.warning("%s: failed", cell.title, exc_info=True)
-        said = str(error).strip().splitlines()
-        # Ray's messages end with the worker's own last line of traceback.
-        text = f"{type(error).__name__}: {said[-1] if said else 'no message'}"
-        return Outcome(cell, "failed", time.monotonic() - begun, None, text)
+        said = in_one_line(error)
+        return Outcome(cell, "failed", time.monotonic() - begun, None, said)
     return Outcome(cell, "trained", time.monotonic() - begun, result, "")

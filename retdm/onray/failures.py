@@ -123,6 +123,16 @@ def explain(
     return Failed(f"{failure} (see the traceback above, which may be a bug of retdm); {ending}")
 
 
+def in_one_line(error: Exception) -> str:
+    """Why one of several runs failed; a traceback besides if nobody foresaw it."""
+    if isinstance(error, RetdmError | Failed):
+        return str(error)
+    log.warning("a run failed", exc_info=error)
+    said = str(error).strip().splitlines()
+    # Ray's messages end with the worker's own last line of traceback.
+    return f"{type(error).__name__}: {said[-1] if said else 'no message'}"
+
+
 def speak() -> None:
     """In a process of Ray's: print our own lines, and not what Ray says of failures told by us."""
     ours = logging.getLogger("retdm")

@@ -1,9 +1,11 @@
 """Starts a run as a Ray Train job, on the cluster of this process or on a local one."""
 
+import contextlib
 import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -57,12 +59,29 @@ _TRAINING = Work(
 
 
 def run_on_ray(
-    config: Config, *, storage: str, name: str, workers: Workers, resume: Resume
+    config: Config,
+    *,
+    storage: str,
+    name: str,
+    workers: Workers,
+    resume: Resume,
+    claim: Claim | None = None,
+    callbacks: Sequence[ray.train.UserCallback] = (),
 ) -> dict[str, Any]:
     """Train, evaluate and return the content of `STORAGE/NAME/result.json`.
 
     A run of the same name continues from its latest checkpoint; a finished one is not trained
     again. Everything that can be checked without a worker is checked before one starts.
+
+    Args:
+        config: The resolved settings.
+        storage: URL of the folder that holds runs.
+        name: Of the run's folder.
+        workers: How many.
+        resume: What to do about an earlier run.
+        claim: Right to a folder that this run is in, which the caller holds; None: the run's own
+            is taken.
+        callbacks: More of Ray Train's, for its controller.
 
     Raises:
         RetdmError: For anything the user can mend, also when a worker found it; `ConfigError` if
@@ -80,20 +99,27 @@ def run_on_ray(
     record = run_record(config, manifest, method)
     finished = is_finished(store, record, resume)
     if not finished:
-        with hold(store, _TRAINING) as claim:
+        held = contextlib.nullcontext(claim) if claim else hold(store, _TRAINING)
+        with held as claim:
             # It looks again: another program may have gone on with the run before it was ours.
             finished = prepare(store, record, resume)
             if not finished:
                 if risk := divergence_risk(config, method):
                     log.warning("warning: %s", risk)
-                _fit(config, store, claim, storage, name, workers)
+                _fit(config, store, claim, storage, name, workers, callbacks)
     if finished:
         log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)
     return result_of(store)
 
 
 def _fit(
-    config: Config, store: Store, claim: Claim, storage: str, name: str, workers: Workers
+    config: Config,
+    store: Store,
+    claim: Claim,
+    storage: str,
+    name: str,
+    workers: Workers,
+    callbacks: Sequence[ray.train.UserCallback],
 ) -> None:
     ours = not ray.is_initialized()
     if ours:
@@ -133,6 +159,7 @@ def _fit(
                 placement,
                 LeaveOutDraining(workers),
                 Waiting(placement),
+                *callbacks,
             ],
         ),
     )
@@ -170,7 +197,7 @@ def _fit_stoppably(trainer: ray.train.torch.TorchTrainer, run: str) -> None:
                 stoppable.ended(run, None)
 
         threading.Thread(target=fit, name="fit", daemon=True).start()
-        error = stoppable.wait([run])
+        error = stoppable.wait(lambda: [run])
         if error is not None:
             raise error
 

@@ -6,6 +6,8 @@ times a second, and all ranks agree on it after their step. Rank 0 answers in th
 the checkpoint is on storage. Nothing of it goes through Ray Train, whose controller looks at its
 workers every two seconds: `ray job stop` kills after three.
 
+A search stops one run for being worse than others in the same way: that run alone hears it.
+
 The words are a few bytes for each job that was stopped; no later job has its number.
 """
 
@@ -15,7 +17,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -77,7 +79,7 @@ class Ear:
     def _listen(self) -> None:
         while not self.told:
             try:
-                if self._words.get("stop") is not None:
+                if self._words.get("stop") or self._words.get(f"stop {self.run}"):
                     self._words.put(f"heard {self.run}")
                     self._told.set()
             except ray.exceptions.RpcError as error:  # the head may come back
@@ -126,8 +128,11 @@ class Stoppable(Generic[Outcome]):
         """Say, from any thread, how the run at URL `run` ended."""
         self._events.put((run, outcome))
 
-    def wait(self, runs: Collection[str]) -> Outcome:
-        """Of the `runs` that train now, wait for the next to end; return how it did.
+    def wait(self, runs: Callable[[], Collection[str]]) -> Outcome:
+        """Wait for the next run to end; return how it did.
+
+        Args:
+            runs: URLs of those that train, asked for after a signal.
 
         Raises:
             Stopped: After a signal, when the runs have written their checkpoints.
@@ -142,7 +147,7 @@ class Stoppable(Generic[Outcome]):
         )
         words = Words()
         words.put("stop", event.name)
-        return self._last(event, runs, words)
+        return self._last(event, runs(), words)
 
     def _last(self, sent: signal.Signals, runs: Collection[str], words: Words) -> Outcome:
         over: dict[str, Outcome] = {}

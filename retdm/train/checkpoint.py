@@ -15,6 +15,7 @@ from typing import Any, get_origin, get_type_hints
 import torch
 from torch import Tensor
 
+from retdm.config import Config
 from retdm.data.plan import Position
 from retdm.errors import CheckpointError
 from retdm.labels import LabelSpace
@@ -151,7 +152,8 @@ def check_settings(
     """Refuse to continue a run with settings that decide its results and differ.
 
     Machines, caches and what is kept may change between attempts, because they change nothing
-    else. A stage that is not over may be given more epochs.
+    else. A setting that an earlier version of retdm did not have counts as its default. A stage
+    that is not over may be given more epochs.
 
     Args:
         before: Resolved settings of the run so far.
@@ -163,7 +165,9 @@ def check_settings(
     Raises:
         CheckpointError: Names each setting that differs, with both values.
     """
-    old, new = flatten(before), flatten(now)
+    # A setting that came to exist after the run began has a default under which all is as before.
+    defaults = flatten(Config().model_dump(mode="json"))
+    old, new = defaults | flatten(before), flatten(now)
     allowed = {*_FREE, *_open_epochs(now, stage, epoch)}
     differing = [
         f"{key}: {old.get(key)} -> {new.get(key)}"

@@ -49,7 +49,8 @@ def conclude(run: Run) -> dict[str, Any]:
     """Evaluate the best checkpoint on the test split and write `result.json`; on every rank.
 
     The test split is read here for the first time: stages, learning rate, the choice of the
-    checkpoint and the fitted thresholds saw the validation split only.
+    checkpoint and the fitted thresholds saw the validation split only. With `run.test` false it
+    is not read at all, and the metrics are the validation split's.
 
     Raises:
         Interrupted: On all ranks, if the session has a notice; all checkpoints are on storage.
@@ -61,9 +62,11 @@ def conclude(run: Run) -> dict[str, Any]:
     name = best(run.history, kept)["checkpoint"]
     state = load_checkpoint(run.store, name, run.session.device)
     run.method.load_state_dict(state.model)
-    test = open_split(run.config.data.url, run.config.data.test_split)
     val_scores, val_targets = run.score(run.val_data, meanwhile=meanwhile)
-    scores, targets = run.score(test, meanwhile=meanwhile)
+    split, data, scores, targets = "val", run.val_data, val_scores, val_targets
+    if run.config.run.test:
+        split, data = "test", open_split(run.config.data.url, run.config.data.test_split)
+        scores, targets = run.score(data, meanwhile=meanwhile)
     result: dict[str, Any] = {}
     if comm.rank() == 0:
         threshold = run.config.run.threshold
@@ -76,17 +79,17 @@ def conclude(run: Run) -> dict[str, Any]:
             "world_size": comm.world_size(),
             "config": run.config.model_dump(mode="json"),
             "metrics": {
-                "test": evaluate(scores, targets, threshold=threshold, fitted=fitted),
+                split: evaluate(scores, targets, threshold=threshold, fitted=fitted),
             },
-            "thresholds": dict(zip(test.label_space.names, fitted.tolist(), strict=True)),
+            "thresholds": dict(zip(data.label_space.names, fitted.tolist(), strict=True)),
             "baseline": {"label_frequency_mAP": label_frequency_map(targets)},
             "bad_samples": run.bad.to_tables(),
             "skipped_steps": run.skipped.to_tables(),
             "checkpoint": name,
             "history": run.history,
-            "data": test.manifest.name,
-            "data_digest": test.digest,
-            "labels": list(test.label_space.names),
+            "data": data.manifest.name,
+            "data_digest": data.digest,
+            "labels": list(data.label_space.names),
             "versions": versions(),
         }
         run.store.write(RESULT, strict_json(result))

@@ -54,7 +54,7 @@ def test_a_signal_waits_for_the_checkpoint_and_names_its_step(words, number, sta
             match=f"^stopped by {number.name} at step 7; the checkpoint is written; the same "
             "command goes on$",
         ) as caught:
-            stoppable.wait(["s3://b/one"])
+            stoppable.wait(lambda: ["s3://b/one"])
     assert caught.value.status == status
 
 
@@ -67,7 +67,7 @@ def test_a_signal_waits_for_every_run_that_trains(words):
             Stopped,
             match=r"^stopped by SIGTERM; 2 runs wrote a checkpoint \(steps 3, 4\); the same",
         ):
-            stoppable.wait(["one", "two"])
+            stoppable.wait(lambda: ["one", "two"])
 
 
 def test_a_signal_while_nothing_trains_ends_soon(monkeypatch):
@@ -75,7 +75,7 @@ def test_a_signal_while_nothing_trains_ends_soon(monkeypatch):
     with Stoppable() as stoppable:
         _signal()
         with pytest.raises(Stopped, match=r"^stopped by SIGTERM; nothing was training; "):
-            stoppable.wait(["one"])
+            stoppable.wait(lambda: ["one"])
 
 
 def test_a_run_that_heard_is_waited_for_however_long_its_step_is(words, monkeypatch):
@@ -86,7 +86,7 @@ def test_a_run_that_heard_is_waited_for_however_long_its_step_is(words, monkeypa
     with Stoppable() as stoppable:
         _signal()
         with pytest.raises(Stopped, match=r"^stopped by SIGTERM at step 9; "):
-            stoppable.wait(["one"])
+            stoppable.wait(lambda: ["one"])
 
 
 def test_a_second_signal_ends_at_once(words):
@@ -96,16 +96,16 @@ def test_a_second_signal_ends_at_once(words):
         later = threading.Timer(0.2, _signal)
         later.start()
         with pytest.raises(Stopped, match=r"^stopped by SIGTERM at once; the same comm"):
-            stoppable.wait(["one"])
+            stoppable.wait(lambda: ["one"])
 
 
 def test_a_run_that_ends_by_itself_after_a_signal_has_ended(words):
     with Stoppable() as stoppable:
         _signal()
         stoppable.ended("one", "well")
-        assert stoppable.wait(["one"]) == "well"
+        assert stoppable.wait(lambda: ["one"]) == "well"
         with pytest.raises(Stopped, match="nothing was training"):
-            stoppable.wait([])
+            stoppable.wait(lambda: [])
 
 
 def test_handlers_of_before_come_back():

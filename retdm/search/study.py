@@ -1,0 +1,180 @@
+"""The trials of a search, in an optuna study: what to try next, and what is known of each.
+
+The study is all that a search remembers. Ray Tune keeps a pickle of its own, which knows neither
+pruned trials nor what a killed program had begun; here a trial that is still running in the study
+when a program starts is begun once more under its number, and its runs go on from their
+checkpoints.
+"""
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from retdm.config import TuneSettings
+from retdm.search.space import combinations, distributions
+
+End = Literal["complete", "pruned", "failed"]
+WHY, SECONDS = "why", "seconds"
+_STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+_OVER = tuple(_STATES.values())
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial to run."""
+
+    number: int
+    params: Mapping[str, Any]
+    """The searched settings, by dotted key."""
+    again: bool
+    """Whether an earlier program had begun it."""
+
+
+class Trials:
+    """What a search has tried and what it tries next; for one program at a time."""
+
+    def __init__(
+        self, study: optuna.Study, settings: TuneSettings, *, saved: Callable[[], None]
+    ) -> None:
+        """Go on with a study.
+
+        Args:
+            study: Of this search.
+            settings: Of the search; its space is good.
+            saved: Called after each change; what was changed outlives this program when it
+                returns.
+        """
+        self.study, self._settings, self._saved = study, settings, saved
+        self._space = distributions(settings.space)
+        self._begun: dict[int, Trial] = {}
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._orphans = deque(running)
+        before = len(study.get_trials(deepcopy=False))
+        study.sampler = _sampler(settings, seed=before)
+        study.pruner = _pruner(settings)
+        if settings.sampler == "grid":
+            for params in combinations(settings.space, settings.grid_points)[: settings.trials]:
+                study.enqueue_trial(params, skip_if_exists=True)
+
+    @property
+    def left(self) -> int:
+        """Trials that still have to end."""
+        wanted = self._settings.trials
+        if self._settings.sampler == "grid":
+            points = self._settings.grid_points
+            wanted = min(wanted, len(combinations(self._settings.space, points)))
+        return max(len(self._orphans) + len(self._begun), wanted - len(self._over()))
+
+    def _over(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=_OVER)
+
+    def next(self) -> Begun | None:
+        """Begin a trial, which is on record before this returns; None if there are no more."""
+        if self._orphans:
+            frozen = self._orphans.popleft()
+            self._begun[frozen.number] = Trial(self.study, frozen._trial_id)
+            return Begun(frozen.number, frozen.params, again=True)
+        while self.left > len(self._begun):
+            trial = self._ask()
+            self._begun[trial.number] = trial
+            twin = self._twin(trial)
+            if twin is None:
+                self._saved()
+                return Begun(trial.number, trial.params, again=False)
+            # Runs of equal settings have equal results.
+            self.end(trial.number, "complete", f"as trial {twin.number}", values=twin.values)
+        return None
+
+    def _ask(self) -> Trial:
+        with warnings.catch_warnings():
+            # That a sampler's option is new.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return self.study.ask(self._space)
+
+    def _twin(self, trial: Trial) -> FrozenTrial | None:
+        """A complete trial of the same parameters."""
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return next((one for one in complete if one.params == trial.params), None)
+
+    def report(self, number: int, epoch: int, value: float, *, last: bool) -> bool:
+        """Note what a trial has come to.
+
+        Args:
+            number: Of the trial.
+            epoch: Counted from 1 over all runs of the trial; told again, it changes nothing.
+            value: Of the first metric.
+            last: Whether it is the trial's last epoch, behind which there is nothing to stop.
+
+        Returns:
+            Whether the trial is to be stopped here.
+        """
+        trial = self._begun[number]
+        known = self.study.get_trials(deepcopy=False)[number].intermediate_values
+        if len(self._settings.metrics) > 1 or epoch in known:
+            return False
+        trial.report(value, epoch)
+        return not last and trial.should_prune()
+
+    def end(
+        self,
+        number: int,
+        how: End,
+        why: str,
+        *,
+        values: Sequence[float] | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Note how a trial ended.
+
+        Args:
+            number: Of the trial.
+            how: With a result, stopped for being worse than others, or neither.
+            why: In words.
+            values: Of the metrics, if it is complete.
+            seconds: That it took.
+        """
+        trial = self._begun.pop(number)
+        trial.set_user_attr(WHY, why)
+        if seconds is not None:
+            trial.set_user_attr(SECONDS, seconds)
+        self.study.tell(trial, values=values, state=_STATES[how])
+        self._saved()
+
+
+def _sampler(settings: TuneSettings, *, seed: int) -> BaseSampler:
+    """What proposes trials.
+
+    Args:
+        settings: Of the search.
+        seed: Another one for each program that goes on with it, or trials would come again.
+    """
+    if settings.sampler != "tpe":  # a grid's trials stand in the study from the beginning
+        return RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(
+            n_startup_trials=settings.startup_trials,
+            multivariate=True,
+            # Trials at work count as bad ones, or all that begin together would be alike.
+            constant_liar=True,
+            seed=seed,
+        )
+
+
+def _pruner(settings: TuneSettings) -> BasePruner:
+    if settings.prune == "none" or len(settings.metrics) > 1:
+        return NopPruner()
+    return SuccessiveHalvingPruner(
+        min_resource=settings.grace_epochs, reduction_factor=settings.reduction_factor
+    )

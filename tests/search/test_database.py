@@ -1,0 +1,116 @@
+"""The study outlives its program: in a folder, on S3, in a database of a team's."""
+
+import json
+import sqlite3
+
+import optuna
+import pytest
+
+from retdm.errors import CheckpointError, ConfigError, StorageError
+from retdm.search.database import FILE, open_database
+from retdm.storage import open_store
+
+METRICS = ("mAP",)
+ABOUT = {"seeds": [0], "data": "d", "loss.k": 3}
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.cluster)])
+def store(request, tmp_path):
+    if request.param == "folder":
+        return open_store(str(tmp_path / "search"))
+    return open_store(request.getfixturevalue("s3").url("search"))
+
+
+def test_what_was_saved_is_there_for_the_next_program(store):
+    with open_database(store, "") as database:
+        study = database.study("s", METRICS, ABOUT, "auto")
+        study.tell(study.ask(), 0.5)
+        database.save()
+    with open_database(store, "") as database:
+        study = database.study("s", METRICS, ABOUT, "must")
+        assert [one.value for one in study.get_trials()] == [0.5]
+        assert study.metric_names == ["mAP"]
+        assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert store.read(FILE).startswith(b"SQLite format 3")
+
+
+@pytest.mark.cluster
+def test_what_a_killed_program_did_not_save_is_not_half_there(s3):
+    store = open_store(s3.url("search"))
+    with open_database(store, "") as database:
+        study = database.study("s", METRICS, ABOUT, "auto")
+        study.tell(study.ask(), 0.5)
+        database.save()
+        study.ask()
+    with open_database(store, "") as database:
+        assert len(database.study("s", METRICS, ABOUT, "must").get_trials()) == 1
+
+
+def test_lower_is_better_for_losses(tmp_path):
+    with open_database(open_store(str(tmp_path)), "") as database:
+        study = database.study("s", ("mAP", "hamming_loss"), ABOUT, "auto")
+        assert [one.name for one in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+
+
+def test_a_search_of_other_settings_is_refused(tmp_path):
+    store = open_store(str(tmp_path))
+    with open_database(store, "") as database:
+        database.study("s", METRICS, ABOUT, "auto")
+        with pytest.raises(
+            CheckpointError,
+            match=r"study s in sqlite:.*study.db: of another search \(loss.k: 3 -> 4\); use "
+            "another --run-name, or the same settings as before",
+        ):
+            database.study("s", METRICS, {**ABOUT, "loss.k": 4}, "auto")
+
+
+def test_resume_forbids_or_misses_an_earlier_one(tmp_path):
+    with open_database(open_store(str(tmp_path)), "") as database:
+        with pytest.raises(CheckpointError, match="no search of this name to go on with"):
+            database.study("s", METRICS, ABOUT, "must")
+        database.study("s", METRICS, ABOUT, "never")
+        with pytest.raises(CheckpointError, match="a search of this name exists; choose another"):
+            database.study("s", METRICS, ABOUT, "never")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("nonsense", "^--study nonsense: not the URL of a database; write it as postgresql://"),
+        ("no://me:secret@h/d", r"^--study no://\*\*\*@h/d: not the URL of a database"),
+        ("mysql://me:secret@h/d", r"^--study mysql://\*\*\*@h/d: its driver is not installed"),
+    ],
+)
+def test_a_wrong_url_is_told_without_its_password(tmp_path, url, told):
+    with (
+        pytest.raises(ConfigError, match=told) as caught,
+        open_database(open_store(str(tmp_path)), url),
+    ):
+        pass
+    assert "secret" not in str(caught.value)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / FILE).write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    with (
+        pytest.raises(StorageError, match=r"study.db: the database of the search does not answer"),
+        open_database(open_store(str(tmp_path)), ""),
+    ):
+        pass
+
+
+def test_a_database_of_something_else_is_named(tmp_path):
+    with sqlite3.connect(tmp_path / FILE) as other:
+        other.execute("CREATE TABLE studies (a INTEGER)")
+    other.close()
+    with (
+        pytest.raises(StorageError, match="or is none of optuna's"),
+        open_database(open_store(str(tmp_path)), "") as database,
+    ):
+        database.study("s", METRICS, ABOUT, "auto")
+
+
+def test_what_makes_it_this_search_is_json(tmp_path):
+    with open_database(open_store(str(tmp_path)), "") as database:
+        study = database.study("s", METRICS, ABOUT, "auto")
+        assert json.loads(json.dumps(study.user_attrs["retdm"])) == ABOUT

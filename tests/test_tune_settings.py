@@ -1,0 +1,67 @@
+"""What a recipe says of a search, and what a wrong one is told."""
+
+import re
+
+import pytest
+
+from retdm.config import load_config, load_search
+from retdm.errors import ConfigError
+
+RECIPE = """
+seed = 3
+[tune]
+trials = 7
+[tune.space]
+"loss.lambda1" = {log = [1e-4, 1]}
+loss.k = {int = [1, 30]}
+loss.score = {choice = ["inv", "neg_dist"]}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_settings_are_named_by_quoted_or_plain_keys(recipe):
+    table, tune = load_search(recipe, ["tune.space.loss.lambda2={float=[0, 1]}"])
+    assert table == {"seed": 3}
+    assert {name: domain.kind for name, domain in tune.space.items()} == {
+        "loss.lambda1": "log", "loss.k": "int", "loss.score": "choice", "loss.lambda2": "float",
+    }  # fmt: skip
+    assert tune.space["loss.k"].ends == (1, 30)
+    assert tune.trials == 7
+
+
+def test_training_takes_the_recipe_of_a_search(recipe):
+    assert load_config(recipe).seed == 3
+
+
+ONE_KIND = "give just one of log = [low, high], float = [low, high], int = [low, high] or"
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("tune.space.loss.k={int=[3, 1]}", "int = [3, 1] is no range; the lower end comes first"),
+        ("tune.space.loss.k={float=[1, 1]}", "float = [1.0, 1.0] is no range; the lower end"),
+        ("tune.space.loss.k={int=[1, 2], log=[1, 2]}", ONE_KIND),
+        ("tune.space.loss.k={itn=[1, 2]}", ONE_KIND),
+        ("tune.space.loss.k={}", ONE_KIND),
+        ("tune.space.loss.k={log=[0, 2]}", "log needs a lower end above 0, found 0"),
+        ("tune.space.loss.k={choice=[1]}", "choice needs two different values or more"),
+        ("tune.space.loss.k={choice=[1, 1, 2]}", "choice needs two different values or more"),
+        ("tune.space.loss.k=3", "space.loss.k is 3, but it is a table of settings"),
+        ("tune.trails=3", "unknown setting trails; did you mean trials?"),
+        ("tune.trials=0", "trials is 0: Input should be greater than or equal to 1"),
+        ("tune.sampler=tep", "sampler is 'tep'"),
+        ("tune.metrics=[]", "metrics"),
+        ("tune=3", "tune is 3, but it is a table of settings"),
+        ("loss.k=0", "loss.k is 0"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_was_wanted(recipe, override, told):
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        load_search(recipe, [override])
