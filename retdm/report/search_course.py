@@ -49,9 +49,15 @@ def epochs_figure(summary: Summary) -> Figure:
                 legendgroup=kind,
                 showlegend=kind not in legend,
                 line={"color": look.color, **_LINES[kind]},
-                marker={"symbol": look.symbol, "size": sizes, "color": look.color, "opacity": 1},
+                marker={
+                    "symbol": look.symbol,
+                    "size": sizes,
+                    "color": look.color,
+                    "line": {"width": 0},
+                    "opacity": 1,
+                },
                 opacity=1 if kind == "best" else 0.75,
-                text=[in_words(summary, trial)] * len(seen),
+                text=in_words(summary, trial, list(trial["params"])),
                 hovertemplate="epoch %{x}: %{y:.4f}<br>%{text}<extra></extra>",
             )
         )
@@ -87,7 +93,7 @@ def _history(summary: Summary) -> Figure:
         own = [trial for trial in own if height(trial, metric) is not None]
         if own:
             at = [height(trial, metric) for trial in own]
-            hover = [in_words(summary, trial) for trial in own]
+            hover = [in_words(summary, trial, list(trial["params"])) for trial in own]
             plot.add_trace(points(look, [trial["number"] for trial in own], at, hover))
     if not plot.data:
         return Figure(title, "Not drawn: no trial has reported a value yet.")
@@ -110,7 +116,7 @@ def _front(summary: Summary) -> Figure:
         own.sort(key=lambda trial: value_of(trial, first) or 0.0)
         if own:
             over, at = ([value_of(t, metric) for t in own] for metric in (first, second))
-            hover = [in_words(summary, trial) for trial in own]
+            hover = [in_words(summary, trial, list(trial["params"])) for trial in own]
             plot.add_trace(points(LOOKS[kind], over, at, hover))
     front = plot.data[-1]
     if front.name == LOOKS["best"].name:

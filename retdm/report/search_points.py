@@ -47,7 +47,7 @@ def trial_points(summary: Summary, metric: str, x: str, y: str = "") -> list[go.
         if own:
             over = [_place(summary, trial, x) for trial in own]
             at = [_place(summary, t, y) if y else height(t, metric) for t in own]
-            out.append(points(LOOKS[kind], over, at, [in_words(summary, t) for t in own]))
+            out.append(points(LOOKS[kind], over, at, [in_words(summary, t, names) for t in own]))
     return out
 
 
@@ -58,8 +58,8 @@ def height(trial: Trial, metric: str) -> float | None:
     return value if value is not None else last[1] if last else None
 
 
-def in_words(summary: Summary, trial: Trial) -> str:
-    """What a point says: number, state, metrics, settings; for Plotly, lines with <br>."""
+def in_words(summary: Summary, trial: Trial, names: Sequence[str]) -> str:
+    """What a point says: number, state, metrics, settings `names`; for Plotly, lines with <br>."""
     lines = [f"trial {trial['number']}, {trial['state']}"]
     for metric in summary["metrics"]:
         value = value_of(trial, metric)
@@ -68,7 +68,7 @@ def in_words(summary: Summary, trial: Trial) -> str:
     last = last_report(trial)
     if trial["state"] != "complete" and last:
         lines.append(f"{summary['metrics'][0]} {last[1]:.4f} after epoch {last[0]}")
-    lines += [f"{name} = {shown(value)}" for name, value in trial["params"].items()]
+    lines += [f"{name} = {shown(trial['params'][name])}" for name in names]
     return "<br>".join(map(label, lines))
 
 

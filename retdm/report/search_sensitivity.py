@@ -1,5 +1,6 @@
 """Which settings matter in a search: the metric over two, over each, over all; importances."""
 
+from collections.abc import Iterator
 from itertools import combinations
 from math import ceil
 
@@ -15,7 +16,7 @@ from retdm.report.comparison_tables import arrow
 from retdm.report.plotly_figure import BEST, DOT, SOFT, Figure, Look, housed, points
 from retdm.report.search_points import axis_of, trial_points
 from retdm.report.search_study import is_numeric, label, of_recipe
-from retdm.report.search_words import Summary, known_trials, shown, value_of
+from retdm.report.search_words import Summary, Trial, known_trials, shown, value_of
 
 _FIRST_PAIR = ("loss.lambda1", "loss.lambda2")
 _TOP = 5
@@ -34,9 +35,9 @@ def heat_map(summary: Summary, study: Study, metric: str) -> Figure:
         lacking = "it needs two settings of numbers, with two values each among complete trials"
         return Figure(title, f"Not drawn: {why or lacking}.")
     x, y = pair
-    at = summary["metrics"].index(metric)
+    index = summary["metrics"].index(metric)
     plot = plot_contour(
-        study, [label(x), label(y)], target=lambda t: t.values[at], target_name=label(metric)
+        study, [label(x), label(y)], target=lambda t: t.values[index], target_name=label(metric)
     )
     map_ = plot.data[0].update(
         colorscale="Viridis",
@@ -44,8 +45,14 @@ def heat_map(summary: Summary, study: Study, metric: str) -> Figure:
         colorbar={"title": {"text": label(metric), "side": "right"}, "thickness": 12},
         line={"width": 0.5},
     )
+    # Optuna has every pair of values, hardly any with a trial; as columns of those that have one
+    # it grows with the trials, not with their square, and looks the same.
+    field = np.asarray(map_.z, dtype=float)
+    rows, columns = np.nonzero(np.isfinite(field))
+    over, at = np.asarray(map_.x)[columns], np.asarray(map_.y)[rows]
     if plot.layout.xaxis.title.text != label(x):  # Optuna sorts the two names
-        map_.update(x=map_.y, y=map_.x, z=np.asarray(map_.z).T)
+        over, at = at, over
+    map_.update(x=over, y=at, z=field[rows, columns])
     plot.data = [map_]
     for trace in trial_points(summary, metric, x, y):
         plot.add_trace(trace)
@@ -77,37 +84,44 @@ def parallel(summary: Summary, study: Study) -> Figure:
     """Every complete trial as a line over its metrics and settings."""
     metrics = summary["metrics"]
     title = "Each complete trial over all settings"
-    why = why_not(summary, metrics[0])
+    why = _why_none(summary)
     if why:
         return Figure(title, f"Not drawn: {why}.")
     plot = plot_parallel_coordinate(study, target_name=label(metrics[0]))
     lines = [trace for trace in plot.data if trace.mode == "lines"]
-    names = [*metrics, *sorted(summary["space"])]
+    complete = known_trials(summary)
+    names = [
+        *metrics,
+        *(
+            n
+            for n in sorted(summary["space"], key=label)
+            if any(n in t["params"] for t in complete)
+        ),
+    ]
+    best = {
+        tuple(_shares(complete, trial, metrics))
+        for trial in complete
+        if trial["number"] in summary["best"]
+    }
     for line in lines:
         for entry, name in zip(line.customdata, names, strict=True):
             entry[0] = label(name)
-    if len(metrics) == 1:
-        complete = known_trials(summary)
-        worst, better = (1, -1) if lower_is_better(metrics[0]) else (0, 1)
-        for line, trial in zip(lines, complete, strict=True):
-            (color,) = sample_colorscale(_SCALE, [worst + better * line.y[0]])
-            line.update(line={"color": color}, opacity=0.7, name=f"trial {trial['number']}")
-            line.hovertemplate = f"trial {trial['number']}<br>{line.hovertemplate}"
-            if trial["number"] in summary["best"]:
-                line.update(line={"color": BEST, "width": 3}, opacity=1)
-        words = "Orange: the best; blue near it, grey far from it."
-    else:
-        # Optuna draws the front last.
-        front = len(summary["best"])
-        for line in lines[:-front]:
+        reached = tuple(round(share, 9) for share in line.y[: len(metrics)])
+        if reached in best:
+            line.update(name="best", line={"color": BEST, "width": 3}, opacity=1)
+        elif len(metrics) == 1:
+            near = 1 - reached[0] if lower_is_better(metrics[0]) else reached[0]
+            (color,) = sample_colorscale(_SCALE, [near])
+            line.update(line={"color": color}, opacity=0.85)
+        else:
             line.update(line={"color": SOFT}, opacity=0.6)
-        for line in lines[-front:]:
-            line.update(line={"color": BEST, "width": 2.5}, opacity=1)
-        words = "Orange: the Pareto front."
-    plot.data = lines
+    # The best in front of the others.
+    plot.data = sorted(lines, key=lambda line: line.name == "best")
     housed(plot).layout.margin.l = 50  # the first axis' numbers
     plot.layout.xaxis.update(ticktext=[label(name).replace(".", ".<br>") for name in names])
     plot.update_annotations(font={"color": SOFT}, bgcolor="var(--page)", borderpad=1)
+    one = "Orange: the best; blue near it, grey far from it."
+    words = one if len(metrics) == 1 else "Orange: the Pareto front."
     return Figure(title, words, plot, wide=True)
 
 
@@ -115,7 +129,7 @@ def importances(summary: Summary, study: Study) -> Figure:
     """PED-ANOVA: it needs no scikit-learn, and for two metrics asks for the way to the front."""
     metrics = summary["metrics"]
     title = "Importance of each setting"
-    why = why_not(summary, metrics[0]) or _too_few_to_weigh(summary)
+    why = _why_none(summary) or _too_few_to_weigh(summary)
     if why:
         return Figure(title, f"Not drawn: {why}.")
     number = len(known_trials(summary))
@@ -156,6 +170,20 @@ def why_not(summary: Summary, metric: str) -> str:
     if len(set(values)) == 1:
         return f"all complete trials have the same {metric}, {values[0]:.4f}"
     return ""
+
+
+def _why_none(summary: Summary) -> str:
+    """Why not, for a plot of all metrics: if none of them can be drawn."""
+    reasons = [why_not(summary, metric) for metric in summary["metrics"]]
+    return reasons[0] if all(reasons) else ""
+
+
+def _shares(trials: list[Trial], trial: Trial, metrics: list[str]) -> Iterator[float]:
+    """Where each metric lies between its ends, as on Optuna's axes."""
+    for metric in metrics:
+        values = [value_of(other, metric) or 0.0 for other in trials]
+        low, high, own = min(values), max(values), value_of(trial, metric) or 0.0
+        yield round((own - low) / (high - low), 9) if high > low else 0.5
 
 
 def _pair(summary: Summary, metric: str) -> tuple[str, str] | None:

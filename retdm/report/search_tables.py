@@ -39,7 +39,9 @@ def best_table(summary: Summary) -> Table:
     for metric in summary["metrics"]:
         known = Cell("-") if defaults is None else _value(defaults, metric)
         rows.append([Cell(arrow(metric)), *(_value(t, metric) for t in best), known, Cell("")])
-    notes = ["Metrics of the validation split, on which the search chose: the best is flattered."]
+    notes = []
+    if best:
+        notes.append("Metrics of the validation split, on which they were chosen: they flatter.")
     if defaults is None:
         notes.append("No complete trial has the recipe's own values, so there is no metric there.")
     if len(summary["best"]) > len(best):
