@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Text, whether it stands out, and what stands behind it in brackets."""
+    """Text, whether it stands out, what stands behind it in brackets, whether it is a sentence."""
 
     text: str
     bold: bool = False
     detail: str = ""
+    prose: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,133 @@
+"""Plotly figures in the page's look, within one HTML file: Plotly once, then data for each.
+
+Colours are names from the page's style sheet until the page is opened, so that figures are light
+or dark as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+INK, SOFT, LINE = "var(--ink)", "var(--soft)", "var(--line)"
+DOT, BEST, BAD = "var(--dot)", "var(--paper)", "var(--bad)"
+
+HEAD = (
+    # Nothing is loaded, whatever Plotly knows how to load.
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+    "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:\">"
+)
+STYLE = """
+.plot { height: 24rem; } .plot.tall { height: 28rem; } .wide .plot { min-width: 620px; }
+main > figure { margin-top: 1.4rem; }
+"""
+_DRAW = """
+const names = ["--ink", "--soft", "--line", "--page", "--dot", "--paper", "--bad"];
+function draw() {
+  const style = getComputedStyle(document.documentElement);
+  for (const place of document.querySelectorAll(".plot")) {
+    let text = place.nextElementSibling.textContent;
+    for (const name of names)
+      text = text.replaceAll(`var(${name})`, style.getPropertyValue(name).trim());
+    const figure = JSON.parse(text);
+    Plotly.react(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
+  }
+}
+draw();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+"""
+_AXIS = {
+    "gridcolor": LINE,
+    "linecolor": LINE,
+    "zeroline": False,
+    "automargin": True,
+    "title": {"font": {"size": 12}, "standoff": 8},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A plot under a heading; `words` say what it shows or, without a plot, why there is none."""
+
+    title: str
+    words: str
+    plot: go.Figure | None = None
+    wide: bool = False
+    """Whether it scrolls sideways on a small screen instead of becoming as narrow as that."""
+    tall: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one kind of points is drawn and called in the legend."""
+
+    name: str
+    color: str
+    symbol: str = "circle"
+    size: int = 8
+
+
+def points(
+    look: Look, x: Sequence[Any], y: Sequence[Any], hover: Sequence[str], **more: Any
+) -> go.Scatter:
+    """Points with a text (escaped for Plotly) that each shows when it is pointed at."""
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="markers",
+        name=look.name,
+        text=hover,
+        hovertemplate="%{text}<extra></extra>",
+        marker={
+            "color": look.color,
+            "symbol": look.symbol,
+            "size": look.size,
+            "line": {"color": "var(--page)", "width": 1},
+        },
+        **more,
+    )
+
+
+def housed(plot: go.Figure) -> go.Figure:
+    """The figure without a title or a background of its own, in the page's colours."""
+    plot.update_layout(
+        title=None,
+        template={"layout": {"xaxis": _AXIS, "yaxis": _AXIS}},
+        font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hoverlabel={"bgcolor": "var(--page)", "bordercolor": LINE, "font": {"color": INK}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        width=None,
+        # A finger that scrolls over a figure scrolls the page.
+        dragmode=False,
+    )
+    return plot
+
+
+def figure_html(figure: Figure) -> str:
+    """Heading, plot and words; `draw_script` fills the plot in."""
+    title, words = escape(figure.title), escape(figure.words)
+    note = f"<p class=note>{words}</p>"
+    if figure.plot is None:
+        return f"<figure><h3>{title}</h3>{note}</figure>"
+    # "<" could end the script element, within any text.
+    data = figure.plot.to_json().replace("<", "\\u003c")
+    kind = "plot tall" if figure.tall else "plot"
+    place = (
+        f'<div class="{kind}" role="img" aria-label="{title}. {words}"></div>'
+        f'<script type="application/json">{data}</script>'
+    )
+    if figure.wide:
+        region = f'role="region" tabindex="0" aria-label="Figure: {title}"'
+        place = f'<div class="scroll wide" {region}>{place}</div>'
+    return f"<figure><h3>{title}</h3>{place}<figcaption>{note}</figcaption></figure>"
+
+
+def draw_script() -> str:
+    """Plotly itself and the lines that draw every figure above them."""
+    return f"<script>{get_plotlyjs()}</script><script>{_DRAW}</script>"
