@@ -1,0 +1,114 @@
+"""A real search whose program is killed and stopped: no trial is lost, none is run twice."""
+
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from retdm.config import load_config
+from retdm.search.database import FILE
+from retdm.storage import join_url, open_store
+from retdm.train.history import kept_checkpoints
+from tests.system.test_coco_to_result import ROOT, SETTINGS, _python, shards
+from tests.system.training import finish, reach, start
+
+__all__ = ["shards"]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(3600)]
+RATES = (1e30, 0.02, 1e-9, 0.01)
+"""Of stage 3, in the order in which they are tried; the first one cannot end well."""
+TUNE = (
+    f"tune.space.stages.3.lr={{choice={list(RATES)}}}",
+    "tune.sampler=grid",
+    "tune.reduction_factor=2",
+    "stages.3.epochs=4",
+    "data.loader_workers=0",
+    "checkpoint.every_steps=1",
+    "run.max_failures=0",
+)
+
+
+def _command(shards, storage, *arguments):
+    pairs = [f"data.url={shards}", *SETTINGS, *TUNE]
+    overrides = [word for pair in pairs for word in ("--set", pair)]
+    run = ("--storage", storage, "--run-name", "lr", "--workers", "2", "--concurrency", "1")
+    return ["jobs/tune.py", str(ROOT / "jobs/recipes/demo.toml"), *overrides, *run, *arguments]
+
+
+def _trial(store, number):
+    return open_store(join_url(store.url, "trials", f"{number:04d}"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+def test_a_killed_search_goes_on_with_no_trial_lost_or_run_twice(kind, s3, shards, tmp_path):
+    storage = s3.url("search") if kind == "s3" else str(tmp_path / "runs")
+    store, words = open_store(join_url(storage, "lr")), _command(shards, storage)
+    must = [*words, "--resume", "must"]
+    with (tmp_path / "log").open("w") as log:
+        driver = start(words, log)
+        reach(_trial(store, 1), 15, driver, log)  # 12 steps were stages 1 and 2
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait(60)
+        begun = kept_checkpoints(_trial(store, 1))
+        failed = _trial(store, 0).read("run.json")
+
+        driver = start(must, log)
+        reach(_trial(store, 2), 15, driver, log)
+        done = _trial(store, 1).read("result.json")
+        os.kill(driver.pid, signal.SIGTERM)
+        assert driver.wait(120) == 143, Path(log.name).read_text()[-4000:]
+        stopped = kept_checkpoints(_trial(store, 2))[-1].step
+
+        finish(start(must, log), log)
+    text = (tmp_path / "log").read_text()
+    assert "Traceback" not in re.sub(r"\(PlacementGroupCleaner.*", "", text), text[-5000:]
+    assert re.search(rf"resuming after step {begun[-1].step}\b", text)
+    assert re.search(rf"resuming after step {stopped}\b", text)
+    assert f"stopped by SIGTERM at step {stopped}; the checkpoint is written" in text
+
+    found = json.loads(store.read("tune.json"))
+    trials = found["trials"]
+    assert [one["number"] for one in trials] == [0, 1, 2, 3]
+    assert [one["params"]["stages.3.lr"] for one in trials] == list(RATES)
+    assert trials[0]["state"] == "failed"
+    assert "lower" in trials[0]["why"]
+    assert "pruned" in [one["state"] for one in trials], trials
+    assert {one["state"] for one in trials[1:]} <= {"complete", "pruned"}
+    assert trials[1]["state"] == "complete"
+    assert [step for step, _ in trials[1]["intermediate"]] == [1, 2, 3, 4]
+    # What was over was not touched again.
+    assert _trial(store, 0).read("run.json") == failed
+    assert _trial(store, 1).read("result.json") == done
+    assert store.size(FILE)
+
+    # The first stage was trained once, the test split seen once.
+    assert text.count("stage 1 epoch 1/1: loss") == 1
+    for one in trials:
+        trial = _trial(store, one["number"])
+        assert json.loads(trial.read("run.json"))["config"]["run"]["test"] is False
+        if one["state"] == "complete":
+            assert json.loads(trial.read("result.json"))["metrics"].keys() == {"val"}
+    assert found["final"]["metrics"].keys() == {"test"}
+    (best,) = found["best"]
+    values = {one["number"]: one["values"]["mAP"] for one in trials if one["values"]}
+    assert values[best] == max(values.values())
+    assert found["shared_stage"]["saved_seconds"] > 0
+    assert b"plotly" in store.read("tune.html")
+
+    # The recipe of the best trains.
+    recipe = tmp_path / "best.toml"
+    recipe.write_bytes(store.read("best.toml"))
+    assert load_config(recipe).stages["3"].lr == RATES[best]
+    assert "stage 3" in _python("jobs/train.py", str(recipe), "--dry-run").stdout
+
+
+def test_another_search_of_the_name_is_refused(shards, tmp_path):
+    (tmp_path / "lr").mkdir()
+    words = _command(shards, str(tmp_path))
+    missed = _python(*words, "--resume", "must", check=False)
+    assert missed.returncode == 2
+    assert "no search of this name to go on with; check --storage" in missed.stderr
+    assert sys.executable not in missed.stderr
