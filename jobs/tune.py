@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from retdm.claims import Work, hold
 from retdm.config import Config, load_search, parse
-from retdm.console import run
+from retdm.console import Stopped, run
 from retdm.errors import ConfigError
 from retdm.onray.options import check_storage, job_parser
 from retdm.onray.workers import Workers
@@ -147,8 +147,9 @@ def _search(
             run_search(
                 plan, trials, database, claim, concurrency=concurrency, until=until, on_end=on_end
             )
-    finally:
+    except Stopped:
         _draw(_write(plan, study, store, None), store)
+        raise
     best, final = best_trials(study, tune.metrics), None
     if len(best) == 1:
         log.info("training the best again, trial %d, to test it", best[0].number)

@@ -1,6 +1,7 @@
 """Runs the trials of a search by Ray Tune, several at a time, until the study has enough."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -132,6 +133,9 @@ def run_search(
 def _tuner(
     plan: SearchPlan, claim: Claim, searcher: StudySearcher, count: int, at_once: int
 ) -> ray.tune.Tuner:
+    # What Ray Tune says of itself; trials are told as they end.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     filesystem, path = arrow_filesystem(plan.home)
     trainable = ray.tune.with_parameters(run_trial, plan=plan, claim=claim)
     return ray.tune.Tuner(

