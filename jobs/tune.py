@@ -138,7 +138,7 @@ def _search(
     trials = Trials(study, tune, saved=database.save)
 
     def on_end(number: int) -> None:
-        log.info("%s", progress_line(study, tune, number, time.monotonic() - begun))
+        log.info("%s", progress_line(trials, tune.metrics, number, time.monotonic() - begun))
         _write(plan, study, store, None)
 
     try:

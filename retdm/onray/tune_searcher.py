@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from retdm.errors import RetdmError, StorageError
+from retdm.errors import StorageError
 from retdm.onray.stopping import Words
 from retdm.onray.tune_plan import SearchPlan
 from retdm.onray.tune_trial import COMPLETE, END, FAILED, LOST, STOPPED, TRIAL, WHY
@@ -50,7 +50,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._numbers: dict[str, int] = {}
         self._pruned: dict[int, str] = {}
         self._closed = False
-        self.lost: RetdmError | None = None
+        self.lost: Exception | None = None
         """What the search cannot go on for; its trials stay begun."""
 
     @property
@@ -118,14 +118,17 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Close the search, and not with a traceback, when its storage or database is lost."""
+        """Close the search if its storage or database is lost, or there is a bug.
+
+        Ray Tune would begin the trial again for it.
+        """
         try:
             with explained(self._database.url):
                 yield
-        except RetdmError as error:
+        except Exception as error:
             self._close(error)
 
-    def _close(self, error: RetdmError) -> None:
+    def _close(self, error: Exception) -> None:
         if self.lost is None:
             log.warning("no more trials are begun: %s", error)
             self.lost = error

@@ -11,7 +11,7 @@ from retdm.config import Table, TuneSettings, lay_over
 from retdm.evaluation.table import lower_is_better
 from retdm.search.database import ABOUT
 from retdm.search.space import to_json
-from retdm.search.study import SECONDS, WHY
+from retdm.search.study import SECONDS, WHY, Trials
 
 SHARED_SECONDS = "shared seconds"
 _WORDS = {
@@ -48,7 +48,9 @@ def search_content(
             "grace_epochs": tune.grace_epochs,
             "reduction_factor": tune.reduction_factor,
         }
-    about, trials = study.user_attrs[ABOUT], study.get_trials(deepcopy=False)
+    # Those of a grid that nobody has begun stand in the study too.
+    trials = study.get_trials(deepcopy=False, states=tuple(_WORDS))
+    about = study.user_attrs[ABOUT]
     once = study.user_attrs.get(SHARED_SECONDS)
     ran = [one for one in trials if one.user_attrs.get(SECONDS)]
     times = [one.datetime_complete for one in trials if one.datetime_complete]
@@ -120,25 +122,23 @@ def best_recipe(table: Table, trial: FrozenTrial, *, search: str, tune: TuneSett
     )
 
 
-def progress_line(study: optuna.Study, tune: TuneSettings, number: int, elapsed: float) -> str:
+def progress_line(trials: Trials, metrics: Sequence[str], number: int, elapsed: float) -> str:
     """One line after each trial.
 
     Args:
-        study: Of the search.
-        tune: Its settings.
+        trials: Of the search.
+        metrics: That they are to be good at.
         number: Of the trial.
         elapsed: Seconds since this program began.
     """
-    one = study.get_trials(deepcopy=False)[number]
-    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    over = len(study.get_trials(deepcopy=False, states=states))
+    one = trials.study.get_trials(deepcopy=False)[number]
     said = one.user_attrs[WHY]
     if one.state == TrialState.COMPLETE:
-        said = _shown(tune.metrics, one.values)
-    line = f"trial {number} ({_params(one)}): {said}; {over} of {tune.trials} are over"
-    best = best_trials(study, tune.metrics)
+        said = _shown(metrics, one.values)
+    line = f"trial {number} ({_params(one)}): {said}; {trials.over} of {trials.wanted} are over"
+    best = best_trials(trials.study, metrics)
     if len(best) == 1:
-        line += f"; best: trial {best[0].number}, {_shown(tune.metrics, best[0].values)}"
+        line += f"; best: trial {best[0].number}, {_shown(metrics, best[0].values)}"
     minutes, seconds = divmod(round(elapsed), 60)
     return f"{line}; elapsed {minutes}:{seconds:02}"
 

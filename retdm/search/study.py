@@ -68,16 +68,22 @@ class Trials:
                 study.enqueue_trial(params, skip_if_exists=True)
 
     @property
+    def wanted(self) -> int:
+        """Trials of the whole search."""
+        if self._settings.sampler != "grid":
+            return self._settings.trials
+        there = len(combinations(self._settings.space, self._settings.grid_points))
+        return min(self._settings.trials, there)
+
+    @property
+    def over(self) -> int:
+        """Trials that have ended, however they did."""
+        return len(self.study.get_trials(deepcopy=False, states=_OVER))
+
+    @property
     def left(self) -> int:
         """Trials that still have to end."""
-        wanted = self._settings.trials
-        if self._settings.sampler == "grid":
-            points = self._settings.grid_points
-            wanted = min(wanted, len(combinations(self._settings.space, points)))
-        return max(len(self._orphans) + len(self._begun), wanted - len(self._over()))
-
-    def _over(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=_OVER)
+        return max(len(self._orphans) + len(self._begun), self.wanted - self.over)
 
     def next(self) -> Begun | None:
         """Begin a trial, which is on record before this returns; None if there are no more."""

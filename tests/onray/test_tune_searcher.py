@@ -162,3 +162,10 @@ def test_no_trial_begins_after_the_time_or_after_a_word_to_stop(words, tmp_path)
     assert Given(tmp_path / "a", until=0.0).searcher.suggest("a") == Searcher.FINISHED
     words["stop"] = "SIGTERM"
     assert Given(tmp_path / "b").searcher.suggest("a") == Searcher.FINISHED
+
+
+def test_a_bug_ends_the_search_and_is_told_at_its_end(given):
+    given.lost = ZeroDivisionError("a bug")
+    given.searcher.suggest("a")
+    assert given.searcher.lost is given.lost
+    assert given.searcher.suggest("b") == Searcher.FINISHED
