@@ -103,6 +103,8 @@ def explain(
             return _unstored(cause, storage)
         if isinstance(cause, RetdmError):
             return cause
+        if isinstance(cause, ray.exceptions.RayError):
+            return Failed(f"Ray Train's controller: {_death(str(cause))}; {_GOES_ON}")
     if not isinstance(error, ray.train.WorkerGroupError):
         bug: BaseException = error
         return bug

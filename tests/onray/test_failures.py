@@ -159,6 +159,17 @@ def test_a_lost_process_is_one_line_that_names_rank_and_cause(text, message):
         raise told
 
 
+def test_memory_that_runs_out_while_workers_start_is_one_line():
+    error = ray.train.ControllerError(
+        ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.")
+    )
+    told = explain(error, max_failures=3, storage="s3://b")
+    assert isinstance(told, Failed)
+    assert str(told).startswith(
+        "Ray Train's controller: process was killed by Ray because its machine ran short of memory"
+    )
+
+
 LOADER = RuntimeError("DataLoader worker (pid(s) 4712) exited unexpectedly")
 
 

@@ -114,3 +114,24 @@ def test_another_search_of_the_name_is_refused(shards, tmp_path):
     assert missed.returncode == 2
     assert "no search of this name to go on with; check --storage" in missed.stderr
     assert sys.executable not in missed.stderr
+
+
+def test_a_search_that_loses_its_storage_ends_clearly_and_goes_on(faults, shards, tmp_path):
+    storage = f"{shards}-searched"
+    store, words = open_store(join_url(storage, "lr")), _command(shards, storage)
+    with (tmp_path / "log").open("w") as log:
+        driver = start(words, log, RETDM_S3_PATIENCE_S="5", RETDM_S3_STALL_S="5")
+        reach(_trial(store, 1), 13, driver, log)
+        faults.refuse()
+        assert driver.wait(300) == 2, Path(log.name).read_text()[-4000:]
+        faults.accept()
+        text = Path(log.name).read_text()
+        assert "no more trials are begun: " in text
+        assert re.match(r"error: .*s3://tests/", text.splitlines()[-1]), text[-3000:]
+        finish(start([*words, "--resume", "must"], log), log)
+    trials = json.loads(store.read("tune.json"))["trials"]
+    assert [one["number"] for one in trials] == [0, 1, 2, 3]
+    assert trials[0]["state"] == "failed"
+    assert "lower" in trials[0]["why"]
+    assert trials[1]["state"] == "complete"
+    assert [step for step, _ in trials[1]["intermediate"]] == [1, 2, 3, 4]
