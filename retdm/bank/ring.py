@@ -153,17 +153,20 @@ class Bank:
         """Restore what `state_dict` gave; the tensors are copied.
 
         Raises:
-            CheckpointError: If the saved bank has another size or width.
+            CheckpointError: If the saved bank has another size, width or kind of numbers.
         """
-        saved = {name: value for name, value in state.items() if isinstance(value, Tensor)}
         own = {name: value for name, value in self.state_dict().items() if name != "written"}
         for name, tensor in own.items():
-            found = tuple(saved[name].shape) if name in saved else "nothing"
-            if found != tuple(tensor.shape):
+            found = _form(state[name]) if name in state else "nothing"
+            if found != _form(tensor):
                 raise CheckpointError(
                     f"the checkpoint's bank has {name} of shape {found}, this run's has "
-                    f"{tuple(tensor.shape)}; keep bank.size and model.embedding as they were"
+                    f"{_form(tensor)}; keep bank.size and model.embedding as they were"
                 )
         for name, tensor in own.items():
-            tensor.copy_(saved[name])
+            tensor.copy_(state[name])
         self.written = int(state["written"])
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} of {tensor.dtype}"

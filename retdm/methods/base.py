@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from retdm import comm
 from retdm.bank import Bank, BankRows, LabelSets
 from retdm.data.batch import Batch
+from retdm.errors import CheckpointError
 from retdm.methods.micro_batches import MicroBatches
 
 
@@ -95,6 +96,23 @@ class Method(nn.Module, ABC):
     def losses(self) -> frozenset[str]:
         """Losses that the method has."""
         return frozenset(self.reach)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As of any module.
+
+        Raises:
+            CheckpointError: If they are not this network's weights.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:  # names or shapes
+            first, _, rest = str(error).partition("\n")
+            raise CheckpointError(
+                f"checkpoint: its weights do not fit its settings ({first} "
+                f"{rest.strip()[:200]}); use another checkpoint of the run"
+            ) from error
 
     @abstractmethod
     def forward(self, batch: Batch, context: StepContext) -> StepOutput:

@@ -20,7 +20,10 @@ from retdm.precision import exact_products
 
 
 class FittedClassifier(nn.Module):
-    """A model whose whole state is buffers, and takes the shapes that a checkpoint has."""
+    """A model whose whole state is buffers, some with as many rows as a checkpoint has."""
+
+    grows: ClassVar[frozenset[str]] = frozenset()
+    """Names of those."""
 
     def keep(self, **values: Tensor) -> None:
         """Give buffers new values, on the device and in the dtype that they have."""
@@ -32,9 +35,9 @@ class FittedClassifier(nn.Module):
         self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any
     ) -> None:
         """Make room for what comes: how much a fitted model holds depends on the data."""
-        for name, buffer in self.named_buffers(recurse=False):
-            given = state_dict.get(prefix + name)
-            if isinstance(given, Tensor) and given.dim() == buffer.dim():
+        for name in self.grows:
+            buffer, given = self.get_buffer(name), state_dict.get(prefix + name)
+            if isinstance(given, Tensor) and given.shape[1:] == buffer.shape[1:]:
                 setattr(self, name, buffer.new_zeros(given.shape))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 

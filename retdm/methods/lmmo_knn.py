@@ -29,6 +29,8 @@ class NearestLabels(LinearClassifier):
     points: Tensor
     targets: Tensor
 
+    grows = frozenset({"points", "targets"})
+
     def __init__(self, features: int, labels: int, *, k: int) -> None:
         super().__init__(features, labels)
         self.k = k

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from retdm import comm
 from retdm.data.plan import parts_of
+from retdm.errors import CheckpointError
 
 
 class MicroBatches:
@@ -84,7 +85,17 @@ class MicroBatches:
 
     @torch.no_grad()
     def load_state(self, net: nn.Module, rows: Float64[Tensor, "total numbers"]) -> None:
-        """Give each micro-batch back what `state` took; the mean if there are others now."""
+        """Give each micro-batch back what `state` took; the mean if there are others now.
+
+        Raises:
+            CheckpointError: If they are of another net.
+        """
+        numbers = len(_flat(net))
+        if rows.shape[1] != numbers:
+            raise CheckpointError(
+                f"the checkpoint has {rows.shape[1]} running statistics, this run's image net has "
+                f"{numbers}; use an earlier checkpoint, or another --run-name"
+            )
         if len(rows) != self.total:
             rows = rows.mean(0).expand(self.total, -1)
         own = rows[[min(number, self.total - 1) for number in self.own]]

@@ -8,20 +8,18 @@ as a damaged shard, ends the run at once.
 import logging
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import ray.exceptions
 import ray.train
-import torch
 from ray.train.v2._internal.exceptions import (
     WorkerGroupStartupFailedError,
     WorkerGroupStartupTimeoutError,
 )
 
 from retdm.console import Failed, quiet_clients
-from retdm.errors import RetdmError, StorageError, TransientStorageError
+from retdm.errors import RetdmError, StorageError
+from retdm.onray.failure import Failure, death
 from retdm.onray.placement import Placement
 from retdm.onray.preempted import Preempted
 from retdm.train.notice import Interrupted
@@ -30,51 +28,6 @@ log = logging.getLogger(__name__)
 FRUITLESS = (WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError)
 """What Ray Train raises when it could not place or begin the workers; it then tries again."""
 _GOES_ON = "the same command goes on from the latest checkpoint"
-_REMEDY = (
-    "see that the machine stays up, and that its memory is enough (fewer workers on a machine, "
-    "lower data.batch_size or data.loader_workers)"
-)
-_LOADER_DEATH = re.compile(r"DataLoader worker \(pid\(s\) ([\d, ]+)\) exited unexpectedly")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The failure of one worker that explains those of the others."""
-
-    rank: int
-    error: BaseException
-
-    @staticmethod
-    def of(worker_failures: Mapping[int, BaseException]) -> "Failure":
-        """Choose among the failures of all ranks: where one is lost, the others break too."""
-        failures = [Failure(rank, _root(error)) for rank, error in worker_failures.items()]
-        return min(failures, key=lambda failure: (_weight(failure.error), failure.rank))
-
-    @property
-    def is_final(self) -> bool:
-        """Whether no restart can mend it, or none is wanted. A storage server may come back."""
-        return isinstance(self.error, RetdmError | Interrupted) and not isinstance(
-            self.error, TransientStorageError
-        )
-
-    @property
-    def is_preemption(self) -> bool:
-        """Whether the worker's machine was taken back by the cloud; Ray does not count those."""
-        return isinstance(self.error, ray.exceptions.RayActorError) and self.error.preempted
-
-    def __str__(self) -> str:
-        where = "".join(f" {note}" for note in getattr(self.error, "__notes__", ())[-1:])
-        if isinstance(self.error, RetdmError):
-            return f"{self.error} (rank {self.rank}{where})" if where else str(self.error)
-        if isinstance(self.error, Preempted):
-            return str(self.error)
-        if isinstance(self.error, ray.exceptions.RayError):
-            return f"rank {self.rank}: {_death(str(self.error))}"
-        if loader := _LOADER_DEATH.search(str(self.error)):
-            return f"rank {self.rank}: {_silent_death(f'decoding process {loader[1]}')}"
-        text = str(self.error).strip().partition("\n")[0]
-        name = type(self.error).__name__
-        return f"rank {self.rank}{where}: {name}" + (f": {text}" if text else "")
 
 
 def explain(
@@ -96,7 +49,7 @@ def explain(
         A `RetdmError` if the user can mend it, `Failed` if it was a worker, else `error`.
     """
     if isinstance(error, ray.exceptions.RayActorError):
-        return Failed(f"Ray Train's controller: {_death(str(error))}; {_GOES_ON}")
+        return Failed(f"Ray Train's controller: {death(str(error))}; {_GOES_ON}")
     if isinstance(error, ray.train.ControllerError):
         cause = error.controller_failure
         if isinstance(cause, OSError):
@@ -104,7 +57,7 @@ def explain(
         if isinstance(cause, RetdmError):
             return cause
         if isinstance(cause, ray.exceptions.RayError):
-            return Failed(f"Ray Train's controller: {_death(str(cause))}; {_GOES_ON}")
+            return Failed(f"Ray Train's controller: {death(str(cause))}; {_GOES_ON}")
     if not isinstance(error, ray.train.WorkerGroupError):
         bug: BaseException = error
         return bug
@@ -119,7 +72,7 @@ def explain(
         cause = _unstored(cause, storage)
     if isinstance(cause, RetdmError):
         return type(cause)(f"{failure if cause is failure.error else cause}; {ending}")
-    if isinstance(cause, ray.exceptions.RayError) or _LOADER_DEATH.search(str(cause)):
+    if failure.is_loss:
         return Failed(f"{failure}; {ending}")
     log.error("%s", _traceback(str(error), failure.rank))
     return Failed(f"{failure} (see the traceback above, which may be a bug of retdm); {ending}")
@@ -186,20 +139,6 @@ def _preemption(failure: Failure) -> str:
     return f"worker group failed: {failure}; restarting (not counted)"
 
 
-def _root(error: BaseException) -> BaseException:
-    """What a worker failed of, out of Ray's wrappings; ours if it caused what came after."""
-    while inner := getattr(error, "_base_exc", None) or getattr(
-        error, "health_check_failure", None
-    ):
-        error = inner
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, RetdmError):
-            return cause
-        cause = cause.__cause__
-    return error
-
-
 def _traceback(text: str, rank: int) -> str:
     """A worker's traceback out of what Ray says of all; the error itself comes without."""
     _, *parts = re.split(r"^\[Rank ([\d,]+) Error Snippet\]:\n", text, flags=re.MULTILINE)
@@ -207,36 +146,6 @@ def _traceback(text: str, rank: int) -> str:
         if str(rank) in ranks.split(","):
             return part.rstrip()
     return text.rstrip()
-
-
-def _weight(error: BaseException) -> int:
-    """The less, the more it explains."""
-    if isinstance(error, RetdmError | Interrupted):
-        return 1 if isinstance(error, TransientStorageError) else 0
-    if isinstance(error, ray.exceptions.RayError) or _LOADER_DEATH.search(str(error)):
-        return 2 if isinstance(error, Preempted) and error.node else 3
-    broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-    return 5 if broken else 4
-
-
-def _death(text: str) -> str:
-    """One line of what Ray says in many about a lost process."""
-    pid, ip = (re.search(rf"\b{name}: (\S+)", text) for name in ("pid", "ip"))
-    process = "process" + (f" {pid[1]}" if pid else "") + (f" on {ip[1]}" if ip else "")
-    if "low on memory" in text or "OutOfMemory" in text:
-        why = "was killed by Ray because its machine ran short of memory"
-    elif "node" in text and ("died" in text or "dead" in text) and "worker process" not in text:
-        why = "was lost with its machine"
-    else:
-        return _silent_death(process)
-    return f"{process} {why}; {_REMEDY}"
-
-
-def _silent_death(process: str) -> str:
-    return (
-        f"{process} died without a word, as when the kernel kills it because memory ran out; "
-        f"{_REMEDY}"
-    )
 
 
 def _is_arrow(error: OSError) -> bool:

@@ -144,8 +144,12 @@ def stored_result(store: Store) -> dict[str, Any]:
     return {"config": {}, "reading": {}, **found}
 
 
+class _Config(BaseModel):
+    stages: dict[str, Any] = {}
+
+
 class _Result(BaseModel):
-    config: dict[str, Any] = {}
+    config: _Config = _Config()
     reading: dict[str, str] = {}
 
 

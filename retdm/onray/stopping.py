@@ -33,6 +33,9 @@ _NAMESPACE = b"retdm"
 _LOOK_EVERY_S = 0.2
 _HEARD_S = 2.0
 """Until every rank 0 that trains has heard; if none does, there is nothing to wait for."""
+_ANSWER_S = 10.0
+"""For Ray's head to answer. Without a limit, Ray waits for a lost one, deaf to signals, and ends
+the process after a minute."""
 
 
 class Words:
@@ -46,12 +49,18 @@ class Words:
         self._job = ray.get_runtime_context().get_job_id()
 
     def put(self, word: str, value: str = "") -> None:
-        """Say a word."""
-        self._store.internal_kv_put(self._key(word), value.encode(), True, _NAMESPACE)
+        """Say a word.
+
+        Raises:
+            RpcError: If Ray's head does not answer, as in `get`.
+        """
+        self._store.internal_kv_put(
+            self._key(word), value.encode(), True, _NAMESPACE, timeout=_ANSWER_S
+        )
 
     def get(self, word: str) -> str | None:
         """What was said; None if nothing was."""
-        value = self._store.internal_kv_get(self._key(word), _NAMESPACE)
+        value = self._store.internal_kv_get(self._key(word), _NAMESPACE, timeout=_ANSWER_S)
         return None if value is None else str(value, "utf-8")
 
     def _key(self, word: str) -> bytes:
@@ -135,7 +144,8 @@ class Stoppable(Generic[Outcome]):
             runs: URLs of those that train, asked for after a signal.
 
         Raises:
-            Stopped: After a signal, when the runs have written their checkpoints.
+            Stopped: After a signal, when the runs have written their checkpoints, or at once if
+                Ray's head is away.
         """
         event = self._events.get()
         if not isinstance(event, signal.Signals):
@@ -146,8 +156,15 @@ class Stoppable(Generic[Outcome]):
             event.name,
         )
         words = Words()
-        words.put("stop", event.name)
-        return self._last(event, runs(), words)
+        try:
+            words.put("stop", event.name)
+            return self._last(event, runs(), words)
+        except ray.exceptions.RpcError as error:
+            raise Stopped(
+                f"stopped by {event.name}; Ray's head does not answer, so the runs could not be "
+                "told or waited for; the same command goes on from the latest checkpoint",
+                event,
+            ) from error
 
     def _last(self, sent: signal.Signals, runs: Collection[str], words: Words) -> Outcome:
         over: dict[str, Outcome] = {}

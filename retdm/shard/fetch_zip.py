@@ -73,7 +73,10 @@ def missing_bytes(archive: Path, into: Path, *, members: str) -> int:
 def _explained(archive: Path, into: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
+        UnicodeError,  # of a name that is another in the directory
+    ) as error:
         raise StorageError(
             f"{archive}: not a sound zip archive ({error}); remove it and run the same command "
             "again, and if that does not help check the address in the spec"
@@ -87,7 +90,7 @@ def _explained(archive: Path, into: Path) -> Iterator[None]:
 
 def _chosen(opened: zipfile.ZipFile, archive: Path, members: str) -> list[zipfile.ZipInfo]:
     """The files to write, in the archive's order, all of them safe."""
-    files = [info for info in opened.infolist() if not info.is_dir()]
+    files = [info for info in opened.infolist() if not info.filename.endswith("/")]
     chosen = [info for info in files if fnmatchcase(info.filename, members)]
     if not chosen:
         first = ", ".join(info.filename for info in files[:3]) or "nothing"
@@ -115,6 +118,8 @@ def _chosen(opened: zipfile.ZipFile, archive: Path, members: str) -> list[zipfil
 def _fault(info: zipfile.ZipInfo) -> str:
     """Why a member may not be written; "" if it may."""
     path = PurePosixPath(info.filename)
+    if not path.parts:
+        return "is no name"
     if path.is_absolute() or ".." in path.parts or "\\" in info.filename:
         return "leaves the folder"
     if path.parts[:1] == (WORK,):

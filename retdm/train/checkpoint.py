@@ -9,8 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from retdm.data.plan import Position
 from retdm.errors import CheckpointError
 from retdm.labels import LabelSpace
 from retdm.train.archive import load_archive
+from retdm.train.content import fault
 
 FOLDER = "checkpoints/"
 
@@ -78,45 +78,20 @@ def load(path: Path, *, map_location: torch.device | str = "cpu") -> TrainingSta
     """Read a checkpoint without executing anything in it.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, or holds other objects than tensors.
+        CheckpointError: If the file is missing, damaged, or holds other things than a checkpoint
+            does; names the first.
     """
     try:
         content = load_archive(path, map_location=map_location)
-        progress = content["progress"]
-        data = Position.from_dict(progress["data"])
-        state = TrainingState(**{**content, "progress": Progress(**{**progress, "data": data})})
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file, so this is not a checkpoint") from None
-    except (TypeError, LookupError, ValueError) as error:
+    except ValueError as error:
         raise _not_whole(path, str(error)) from error
-    if wrong := _wrong_fields(state) or _wrong_fields(state.progress):
-        raise _not_whole(path, f"{wrong} is of another kind")
-    return state
-
-
-_INSIDE: dict[str, type] = {
-    "model": Tensor,
-    "labels": str,
-    "history": dict,
-    "bad_samples": dict,
-    "skipped_steps": dict,
-}
-"""What the values or items of these fields are."""
-
-
-def _wrong_fields(value: TrainingState | Progress) -> str:
-    """Name of a field that holds another kind of object than it should; "" if none does."""
-    for name, hint in get_type_hints(type(value)).items():
-        kind = hint if isinstance(hint, UnionType) else get_origin(hint) or hint
-        found = getattr(value, name)
-        inside = _INSIDE.get(name)
-        if not isinstance(found, kind):
-            return name
-        if inside is not None:
-            parts = found.values() if isinstance(found, dict) else found
-            if not all(isinstance(part, inside) for part in parts):
-                return name
-    return ""
+    if wrong := fault(content):
+        raise _not_whole(path, wrong)
+    progress = content["progress"]
+    data = Position.from_dict(progress["data"])
+    return TrainingState(**{**content, "progress": Progress(**{**progress, "data": data})})
 
 
 def _not_whole(path: Path, reason: str) -> CheckpointError:

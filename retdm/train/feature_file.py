@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,22 @@ def _parse(path: Path, about: Mapping[str, str | int], images: int) -> Features:
     features = Features(arrays["values"], arrays["rows"], bad)
     if parse_json(arrays["about"].tobytes()) != dict(about):
         raise ValueError("it is about something else")
+    if not _is_sound(features, images):
+        raise ValueError("its arrays are of another kind")
     if len(features.values) != len(features.rows) or len(features.rows) + len(bad) != images:
         raise ValueError(f"{len(features.rows)} images of {images}")
     return features
+
+
+def _is_sound(features: Features, images: int) -> bool:
+    """Whether the arrays and texts are what they should be; anyone may have made the file."""
+    values, rows = features.values, features.rows
+    return (
+        (values.dtype.name, values.ndim) == ("float32", 2)
+        and (rows.dtype.name, rows.ndim) == ("int64", 1)
+        and bool(((rows >= 0) & (rows < images)).all())
+        and all(isinstance(text, str) for bad in features.bad for text in astuple(bad))
+    )
 
 
 def _as_bytes(value: object) -> npt.NDArray[np.uint8]:

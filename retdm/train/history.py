@@ -48,8 +48,17 @@ def ranked(history: Epochs) -> Epochs:
 
 
 def best(history: Epochs, kept: Sequence[Kept]) -> dict[str, Any]:
-    """The epoch with the highest `rank_score` among those whose checkpoints are there."""
-    return ranked(_present(history, kept))[0]
+    """The epoch with the highest `rank_score` among those whose checkpoints are there.
+
+    Raises:
+        CheckpointError: If none is.
+    """
+    if present := _present(history, kept):
+        return ranked(present)[0]
+    raise CheckpointError(
+        "none of the run's finished epochs has a checkpoint; train it again under another "
+        "--run-name"
+    )
 
 
 def _present(history: Epochs, kept: Sequence[Kept]) -> Epochs:

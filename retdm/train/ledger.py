@@ -6,7 +6,6 @@ with the log, the files are on the node first and are copied before every checkp
 that goes on drops the lines of steps which it will repeat.
 """
 
-import json
 import re
 import threading
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from retdm.errors import CheckpointError
 from retdm.evaluation import strict_json
 from retdm.scratch import Scratch
 from retdm.storage import Store
+from retdm.train.record_line import step_of
 
 FOLDER = "ledger/"
 
@@ -53,6 +53,9 @@ class Ledger:
             keys: Of the samples, by row of the label table.
             from_step: Steps that are done.
             from_epoch: The epoch of the next one.
+
+        Raises:
+            CheckpointError: If a file of such an epoch is damaged; names the line.
         """
         self._store, self._keys = store, keys
         self._scratch = Scratch("ledger")
@@ -105,12 +108,20 @@ def _epoch_of(name: str) -> int | None:
 
 
 def _lines_until(step: int, content: bytes, where: str) -> bytes:
-    """The lines of steps up to `step`."""
-    try:
-        return b"".join(
-            line for line in content.splitlines(keepends=True) if json.loads(line)["step"] <= step
-        )
-    except (ValueError, TypeError, LookupError):
-        raise CheckpointError(
-            f"{where}: not lines of a ledger; remove the file, or set run.ledger=false"
-        ) from None
+    """The lines of steps up to `step`.
+
+    Raises:
+        CheckpointError: If one is none; names it.
+    """
+    kept = []
+    for number, line in enumerate(content.splitlines(), 1):
+        at = step_of(line)
+        if at is None:
+            # Not left out: a ledger with a hole would tell of samples that nobody consumed.
+            raise CheckpointError(
+                f"{where}, line {number}: not a line of a ledger; restore the file, remove the "
+                "line, or set run.ledger=false"
+            )
+        if at <= step:
+            kept.append(line + b"\n")
+    return b"".join(kept)

@@ -4,7 +4,7 @@ Both are files on the node first and copied to the run's storage before every ch
 an object store cannot append.
 """
 
-import json
+import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +12,16 @@ from typing import Any
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from retdm.console import counted
 from retdm.evaluation import strict_json
 from retdm.scratch import Scratch
 from retdm.storage import Store
+from retdm.train.record_line import step_of
 
+log = logging.getLogger(__name__)
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
+_LISTED = 8
 
 
 class Logbook:
@@ -29,17 +33,25 @@ class Logbook:
         self._scratch = Scratch("log")
         self._lines = threading.Lock()
         self.log = self._scratch.path / LOG
-        kept = [
-            line for line in self._earlier_lines() if int(json.loads(line)["step"]) <= from_step
-        ]
-        self.log.write_text("".join(f"{line}\n" for line in kept))
+        self.log.write_bytes(self._earlier_lines(from_step))
         self.events = self._scratch.path / TENSORBOARD
         self.writer = SummaryWriter(str(self.events), purge_step=from_step + 1)
 
-    def _earlier_lines(self) -> list[str]:
+    def _earlier_lines(self, until: int) -> bytes:
+        """Those of steps up to `until`; a damaged one is left out: nothing is read from a log."""
         if self.store.size(LOG) is None:
-            return []
-        return self.store.read(LOG).decode().splitlines()
+            return b""
+        steps = [(line, step_of(line)) for line in self.store.read(LOG).splitlines()]
+        damaged = [str(number) for number, (_, step) in enumerate(steps, 1) if step is None]
+        if damaged:
+            more = ", ..." if len(damaged) > _LISTED else ""
+            log.warning(
+                "%s/%s: %s of another kind or cut off, left out (%s%s)",
+                *(self.store.url, LOG, counted(len(damaged), "line")),
+                *(", ".join(damaged[:_LISTED]), more),
+            )
+        kept = [line for line, step in steps if step is not None and step <= until]
+        return b"".join(line + b"\n" for line in kept)
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Add one line, and its numbers as scalars named "kind/name"."""

@@ -13,7 +13,6 @@ import torch
 from retdm import __version__, comm
 from retdm.config import Config, parse
 from retdm.data.split import open_split
-from retdm.errors import CheckpointError
 from retdm.evaluation import evaluate, fit_thresholds, label_frequency_map, strict_json
 from retdm.methods import Method, build_method
 from retdm.train.checkpoint import TrainingState
@@ -33,14 +32,7 @@ def load_method(state: TrainingState, device: torch.device) -> tuple[Config, Met
     """
     config = parse(Config, state.config, source="checkpoint")
     method = build_method(config, labels=len(state.labels), load_weights=False).to(device)
-    try:
-        method.load_state_dict(state.model)
-    except RuntimeError as error:  # names or shapes
-        first, _, rest = str(error).partition("\n")
-        raise CheckpointError(
-            f"checkpoint: its weights do not fit its settings ({first} {rest.strip()[:200]}); use "
-            "another checkpoint of the run"
-        ) from error
+    method.load_state_dict(state.model)
     method.eval()
     return config, method
 

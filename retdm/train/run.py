@@ -16,6 +16,7 @@ from retdm.data.loader import TrainingLoader
 from retdm.data.order import resolve_window
 from retdm.data.plan import Position
 from retdm.data.split import SplitData, open_split
+from retdm.errors import CheckpointError, shown
 from retdm.methods import Method, MicroBatches, build_method
 from retdm.storage import Store
 from retdm.train import checkpoint
@@ -28,7 +29,7 @@ from retdm.train.restore import restore
 from retdm.train.scoring import Scored, score_split
 from retdm.train.session import Session
 from retdm.train.skipped import SkippedSteps
-from retdm.train.stages import Stage, plan_stages
+from retdm.train.stages import Stage, plan_stages, stage_order
 
 log = logging.getLogger(__name__)
 
@@ -170,9 +171,32 @@ def _restore(run: Run, state: TrainingState) -> None:
     # Empty where no stage had a metric loss so far.
     if run.bank is not None and state.bank:
         run.bank.load_state_dict(state.bank)
-    run.history = state.history
-    run.skipped.resume(state.skipped_steps)
-    run.progress, run.optimizer_state = progress, state.optimizer
-    run.tally_state, run.statistics = state.tally, state.statistics
+    take_over(run, state)
     if comm.rank() == 0:
         log.info("resuming after step %d", progress.step)
+
+
+def take_over(run: Run, state: TrainingState) -> None:
+    """Go on where a checkpoint stands, whose weights the run has.
+
+    Raises:
+        CheckpointError: If the run is never there.
+    """
+    progress, stages = state.progress, stage_order(run.config)
+    batches, done = run.loader.batches_per_epoch, progress.data.next_batch
+    metric = f"val/{run.config.checkpoint.metric}"
+    wrong = ""
+    if progress.stage not in ("", *stages):
+        wrong = f"in stage {shown(progress.stage)}, this run has {', '.join(stages)}"
+    elif done > batches:
+        wrong = f"after {done} batches of an epoch, this run's have {batches}"
+    elif not all(metric in entry for entry in state.history):
+        wrong = f"after an epoch without {metric}"
+    if wrong:
+        raise CheckpointError(
+            f"the checkpoint stands {wrong}; use an earlier one, or another --run-name"
+        )
+    run.progress, run.optimizer_state = progress, state.optimizer
+    run.tally_state, run.statistics = state.tally, state.statistics
+    run.history = state.history
+    run.skipped.resume(state.skipped_steps)

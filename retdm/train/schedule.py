@@ -10,6 +10,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from retdm.config import OptimizerSettings
+from retdm.errors import CheckpointError
 
 
 class StageOptimizer:
@@ -82,6 +83,31 @@ class StageOptimizer:
         return {"sgd": self.sgd.state_dict(), "plateau": plateau}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken."""
-        self.sgd.load_state_dict(state["sgd"])
-        self.plateau.load_state_dict(state["plateau"])
+        """Continue exactly where `state_dict` was taken.
+
+        Only what training changes is taken: the rest is as the settings say.
+
+        Raises:
+            CheckpointError: If it was taken of other parameters.
+        """
+        momentum, own = state["sgd"]["state"], self.sgd.state_dict()
+        for number, found in momentum.items():
+            buffer, wanted = found["momentum_buffer"], "no such parameter"
+            if number < len(self.parameters):
+                wanted = _form(self.parameters[number])
+            if buffer is not None and _form(buffer) != wanted:
+                raise CheckpointError(
+                    f"the checkpoint's momentum of parameter {number} is {_form(buffer)}, this "
+                    f"run's has {wanted}; use an earlier checkpoint, or another --run-name"
+                )
+        groups = [{**own["param_groups"][0], "lr": state["sgd"]["param_groups"][0]["lr"]}]
+        self.sgd.load_state_dict({"state": momentum, "param_groups": groups})
+        counters = {name: state["plateau"][name] for name in _COUNTERS}
+        self.plateau.load_state_dict({**counters, "_last_lr": [self.lr]})
+
+
+_COUNTERS = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} of {tensor.dtype}"

@@ -10,13 +10,13 @@ from typing import Any
 
 from retdm import comm
 from retdm.config import Config, parse
-from retdm.errors import CheckpointError
+from retdm.errors import CheckpointError, ConfigError
 from retdm.methods import build_method
 from retdm.storage import open_store
 from retdm.train import checkpoint
 from retdm.train.checkpoint import TrainingState
 from retdm.train.restore import load_checkpoint
-from retdm.train.run import Run
+from retdm.train.run import Run, take_over
 from retdm.train.stages import Stage, plan_stages
 
 log = logging.getLogger(__name__)
@@ -65,26 +65,27 @@ def start_from(run: Run) -> None:
             f"{run.config.method} lacks ({', '.join(foreign)}); give a checkpoint of method bce "
             f"or {run.config.method}"
         )
-    missing, unexpected = run.method.load_state_dict(state.model, strict=False)
-    assert not unexpected, unexpected
-    assert not any(_part(name) in taken for name in missing), missing
-    run.progress, run.optimizer_state = state.progress, state.optimizer
-    run.tally_state, run.statistics = state.tally, state.statistics
+    own = run.method.state_dict()
+    fresh = {name: value for name, value in own.items() if _part(name) not in taken}
+    run.method.load_state_dict({**fresh, **state.model})
+    take_over(run, state)
     run.history = [{**entry, "rank_score": -1.0} for entry in state.history]
-    run.skipped.resume(state.skipped_steps)
     if comm.rank() == 0:
         log.info("starting from %s, after step %d", run.config.start_from, state.progress.step)
 
 
 def _part(name: str) -> str:
     """Of the method that an entry of its state belongs to: `parts.image.0.weight` to image."""
-    return name.split(".")[1]
+    return name.removeprefix("parts.").partition(".")[0]
 
 
 def _check_alike(run: Run, state: TrainingState) -> None:
     """Compare what decides the stages done so far."""
-    before = parse(Config, state.config, source=run.config.start_from)
-    method = build_method(before, len(state.labels), load_weights=False)
+    try:
+        before = parse(Config, state.config, source=f"start_from = {run.config.start_from!r}")
+        method = build_method(before, len(state.labels), load_weights=False)
+    except ConfigError as error:
+        raise CheckpointError(f"{error}; give a checkpoint of a run of this version") from error
     last = state.progress.stage
     old = [asdict(stage) for stage in _until(plan_stages(before, method), last)]
     new = [asdict(stage) for stage in _until(run.stages, last)]

@@ -105,6 +105,15 @@ def edited_json(rng: random.Random, content: bytes) -> bytes:
     return _text(tree).encode("utf-8", "surrogatepass")
 
 
+def edited_table(rng: random.Random, table: dict[str, Any]) -> dict[str, Any]:
+    """As `edited_json`, of a table that also holds what JSON does not; that is replaced whole."""
+    tree = _pairs(table)
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        _edit(rng, tree)
+    edited: dict[str, Any] = _plain(tree)
+    return edited
+
+
 Pairs = list[tuple[str, Any]]
 
 
@@ -119,6 +128,14 @@ def _pairs(value: Any) -> Any:
     if isinstance(value, dict):
         return _Object([(key, _pairs(item)) for key, item in value.items()])
     return [_pairs(item) for item in value] if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Object):
+        return {key: _plain(item) for key, item in value.pairs}
+    if isinstance(value, Raw):
+        return value.text
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _edit(rng: random.Random, tree: Any) -> None:
@@ -142,7 +159,7 @@ def _edit(rng: random.Random, tree: Any) -> None:
         )
         return
     else:
-        key = rng.choice((*NAMES, key + "x"))
+        key = rng.choice((*NAMES, f"{key}x"))
     items[at] = (key, new) if is_pair else new
 
 

@@ -4,63 +4,101 @@ import hashlib
 import io
 import json
 import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from retdm.config import Config
+from retdm.bank import Bank
+from retdm.config import Config, OptimizerSettings
 from retdm.data.bad import BadSample
-from retdm.data.plan import Position
-from retdm.evaluation import evaluate
+from retdm.evaluation import evaluate, strict_json
 from retdm.evaluation.score_file import parse_scores
+from retdm.methods import MicroBatches
 from retdm.onray.run_record import RUN, is_finished
 from retdm.storage import open_store
 from retdm.train import feature_file
-from retdm.train.checkpoint import Progress, TrainingState, file_of, load, save
-from retdm.train.history import INDEX, checkpoint_name, kept_checkpoints, publish, reached
+from retdm.train.archive import load_archive
+from retdm.train.checkpoint import TrainingState, file_of, flatten, load, save
+from retdm.train.history import (
+    INDEX,
+    checkpoint_name,
+    kept_checkpoints,
+    publish,
+    reached,
+    retain,
+)
 from retdm.train.restore import load_checkpoint
 from retdm.train.result import RESULT
-from tests.checkpoints import entry, kept
+from retdm.train.schedule import StageOptimizer
+from retdm.train.skipped import SkippedSteps
+from retdm.train.tally import EpochTally
+from tests.checkpoints import entry, kept, whole_state
 from tests.fuzz.containers import edited_npy, edited_zip
-from tests.fuzz.mutation import damaged, edited_json, one_of, other_encoding, spliced
+from tests.fuzz.mutation import damaged, edited_json, edited_table, one_of, other_encoding, spliced
 from tests.fuzz.target import Reader, Target
 
 _JSON = one_of(edited_json, edited_json, edited_json, damaged, other_encoding)
 
 
-def _state() -> TrainingState:
-    weights = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.bias": torch.zeros(3)}
-    position = Position(0, 2, 5, digest="d" * 64, batch_size=8, window=16)
-    return TrainingState(
-        model=weights,
-        optimizer={"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": []},
-        bank={"rows": torch.zeros(4, 2, dtype=torch.bfloat16), "written": 2},
-        progress=Progress(position, stage="2", epoch=0, step=7),
-        history=[{"stage": "1", "val/mAP": 0.5}],
-        bad_samples=[{"split": "train", "shard": "a", "key": "k", "reason": "r"}],
-        config={"seed": 0},
-        labels=("a", "b"),
-        tally={"loss": 1.5},
-        statistics=torch.zeros(2, 3),
-    )
-
-
 def _checkpoint(folder: Path) -> tuple[list[bytes], Reader]:
     path = folder / "x.pt"
-    save(_state(), path)
-    seeds = [path.read_bytes()]
+    save(whole_state(), path)
+    seeds = [path.read_bytes()] * 4  # whose tables can be edited
     for options in ({"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}):
         torch.save({"model": {}, "progress": {}}, path, **options)
         seeds.append(path.read_bytes())
 
     def read(given: bytes) -> None:
         path.write_bytes(given)
-        state = load(path)
-        _ = state.label_space, state.progress.data.epoch, list(state.model), dict(state.bank)
+        _take_over(load(path))
 
     return seeds, read
+
+
+def _take_over(state: TrainingState) -> None:
+    """Give each table to what goes on with it, as a run does."""
+    layer = torch.nn.Linear(4, 2)
+    _ = state.label_space, state.progress.data.epoch, list(state.model)
+    _ = [BadSample(**table) for table in state.bad_samples]
+    SkippedSteps(limit=9).resume(state.skipped_steps)
+    strict_json(state.history)
+    retain([kept("e"), kept("f")], state.history, keep_best=1)
+    flatten(state.config)
+    if state.tally:
+        tally = EpochTally()
+        tally.load_state_dict(state.tally)
+        if tally.open_steps:
+            tally.close_line()
+        tally.summary()
+    if state.bank:
+        Bank(4, 2).load_state_dict(state.bank)
+    if state.optimizer:
+        optimizer = StageOptimizer(layer.parameters(), OptimizerSettings(), 0.1)
+        optimizer.load_state_dict(state.optimizer)
+        optimizer.backward(layer(torch.ones(3, 4)).sum())
+        optimizer.step(torch.ones(()))
+        optimizer.end_epoch(0.5)
+    if state.statistics is not None:
+        # Two running numbers each, as of a batch normalisation with one channel.
+        MicroBatches(2).load_state(torch.nn.BatchNorm1d(1), state.statistics)
+
+
+def _edited_tables(rng: random.Random, content: bytes) -> bytes:
+    """A sound archive, in whose tables something else stands."""
+    if not content.startswith(b"PK"):
+        return damaged(rng, content)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.pt"
+        path.write_bytes(content)
+        try:
+            table = load_archive(path, map_location="cpu")
+        except ValueError:  # of another protocol
+            return damaged(rng, content)
+        torch.save(edited_table(rng, table), path)
+        return path.read_bytes()
 
 
 def _edited_pickle(rng: random.Random, content: bytes) -> bytes:
@@ -128,7 +166,7 @@ def _edited_member(rng: random.Random, content: bytes) -> bytes:
 
 def _index(folder: Path) -> tuple[list[bytes], Reader]:
     store = open_store(str(folder))
-    save(_state(), folder / "x.pt")
+    save(whole_state(), folder / "x.pt")
     for name in "ab":
         store.write(file_of(name), (folder / "x.pt").read_bytes())
     digest = hashlib.sha256((folder / "x.pt").read_bytes()).hexdigest()
@@ -232,15 +270,15 @@ def _damaged_or_spliced(rng: random.Random, content: bytes) -> bytes:
 
 _ZIPPED = edited_zip(_edited_member)
 
+
+def _edited_archive(rng: random.Random, content: bytes) -> bytes:
+    if content.startswith(b"PK") and rng.random() < 0.8:
+        return _ZIPPED(rng, content)
+    return one_of(_edited_pickle, _damaged_or_spliced)(rng, content)
+
+
 TARGETS = {
-    "checkpoint": Target(
-        _checkpoint,
-        lambda rng, content: (
-            _ZIPPED(rng, content)
-            if content.startswith(b"PK") and rng.random() < 0.8
-            else one_of(_edited_pickle, _damaged_or_spliced)(rng, content)
-        ),
-    ),
+    "checkpoint": Target(_checkpoint, one_of(_edited_tables, _edited_archive)),
     "checkpoint-index": Target(_index, _JSON),
     "run-json": Target(_record(RUN), _JSON),
     "result-json": Target(_record(RESULT), _JSON),

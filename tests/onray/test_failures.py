@@ -9,7 +9,8 @@ import ray.train
 
 from retdm.console import Failed
 from retdm.errors import BadSampleError, ShardError, StorageError, TransientStorageError
-from retdm.onray.failures import FRUITLESS, Failure, Watch, _is_news, explain
+from retdm.onray.failure import Failure
+from retdm.onray.failures import FRUITLESS, Watch, _is_news, explain
 from retdm.onray.placement import Placement
 from retdm.onray.preempted import Preempted
 from retdm.train.notice import Interrupted, Notice

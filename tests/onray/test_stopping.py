@@ -5,10 +5,13 @@ import signal
 import threading
 
 import pytest
+import ray.exceptions
 
 from retdm.console import Stopped
 from retdm.onray import stopping
 from retdm.onray.stopping import Ear, Stoppable
+
+REAL_WORDS = stopping.Words
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +109,40 @@ def test_a_run_that_ends_by_itself_after_a_signal_has_ended(words):
         assert stoppable.wait(lambda: ["one"]) == "well"
         with pytest.raises(Stopped, match="nothing was training"):
             stoppable.wait(lambda: [])
+
+
+@pytest.mark.parametrize("deaf", ["put", "get"])
+def test_a_signal_while_rays_head_is_away_ends_with_the_reason(monkeypatch, deaf):
+    def no_answer(*_):
+        raise ray.exceptions.RpcError("Timed out while waiting for GCS to become available.")
+
+    monkeypatch.setattr(stopping.Words, deaf, no_answer)
+    with Stoppable() as stoppable:
+        _signal()
+        with pytest.raises(
+            Stopped,
+            match=r"^stopped by SIGTERM; Ray's head does not answer, so the runs could not be "
+            r"told or waited for; the same command goes on from the latest checkpoint$",
+        ) as caught:
+            stoppable.wait(lambda: ["one"])
+    assert caught.value.status == 143
+
+
+def test_words_wait_for_rays_head_no_longer_than_its_limit():
+    waits = []
+
+    class Head:
+        def internal_kv_put(self, *_, timeout):
+            waits.append(timeout)
+
+        def internal_kv_get(self, *_, timeout):
+            waits.append(timeout)
+
+    words = object.__new__(REAL_WORDS)
+    words._store, words._job = Head(), "01"
+    words.put("stop")
+    assert words.get("stop") is None
+    assert waits == [stopping._ANSWER_S] * 2
 
 
 def test_handlers_of_before_come_back():

@@ -506,6 +506,25 @@ def test_a_damaged_member(archive, tmp_path):
     assert contents(tmp_path) == {}
 
 
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_member_without_a_name(archive, tmp_path, name):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as opened:
+        opened.writestr("a.jpg", b"1")
+        opened.filelist[0].filename = name  # in the directory, which is written at the end
+    with pytest.raises(StorageError, match=rf"a\.zip: '{name}' is no name; nothing was unpacked"):
+        fetched(tmp_path, archive(out.getvalue()))
+
+
+def test_a_member_whose_name_is_another_in_the_directory(archive, tmp_path):
+    body = zipped({"é.jpg": b"1"}).replace("é".encode(), b"\xff\xff", 1)
+    with pytest.raises(
+        StorageError, match=r"a\.zip: not a sound zip archive \('utf-8' codec can't"
+    ):
+        fetched(tmp_path, archive(body))
+    assert contents(tmp_path) == {}
+
+
 def test_no_second_fetch_in_one_folder(server, archive, tmp_path):
     entry = archive()
     running = fetch([entry], tmp_path, spec="s.toml", keep=False, patience=QUICK)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from retdm.data.bad import BadSamples
+from retdm.data.bad import BadSample, BadSamples
 from retdm.data.split import open_split
 from retdm.methods import build_method
 from retdm.storage import open_store
@@ -121,6 +121,7 @@ def test_other_pixels_or_weights_have_another_file(small, change):
 
 
 ABOUT = {"data": "x", "split": "train"}
+BAD = BadSample("train", "a.tar", "k", 5)
 
 
 @pytest.fixture
@@ -136,6 +137,26 @@ def test_what_is_written_is_read(stored):
     found = read(stored[0], ABOUT, images=4)
     assert found.values.tolist() == np.arange(12).reshape(4, 3).tolist()
     assert read(stored[0], ABOUT | {"split": "val"}, images=4) is None
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"values": np.zeros((4, 3), dtype="S1")},
+        {"values": np.zeros(4, dtype=np.float32)},
+        {"rows": np.zeros(4, dtype=np.float64)},
+        {"rows": np.array([0, 1, 2, 4])},
+        {"rows": np.array([-1, 1, 2, 3])},
+        {"rows": np.arange(3), "values": np.zeros((3, 3), np.float32), "bad": (BAD,)},
+    ],
+    ids=range(6),
+)
+def test_arrays_of_another_kind_are_damage_whatever_their_checksum_is(stored, caplog, strange):
+    store, _ = stored
+    sound = {"values": np.zeros((4, 3), dtype=np.float32), "rows": np.arange(4), "bad": ()}
+    write(store, ABOUT, Features(**(sound | strange)))
+    assert read(store, ABOUT, images=4) is None
+    assert "damaged (its arrays are of another kind); computing the fea" in caplog.messages[0]
 
 
 def test_any_damage_is_noticed(stored, caplog):

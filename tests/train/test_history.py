@@ -72,6 +72,13 @@ def test_a_run_without_checkpoints_is_an_error(tmp_path):
         checkpoint_name(open_store(str(tmp_path)), "best")
 
 
+def test_a_run_without_the_checkpoint_of_an_epoch_has_no_best_one():
+    with pytest.raises(
+        CheckpointError, match="none of the run's finished epochs has a checkpoint"
+    ):
+        best([_entry("a", 0, 0.5)], [kept("b")])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -75,11 +75,22 @@ def test_steps_that_will_be_repeated_are_dropped(store):
 def test_other_files_are_left_alone_and_damaged_ones_named(store):
     store.write("ledger/notes.txt", b"mine")
     _ledger(store).close()
-    for content in (b"{", b"[1]\n", b'{"step": "x"}\n', b"\xff"):
-        store.write(file_of(0), content)
-        with pytest.raises(CheckpointError, match=r"epoch000.jsonl: not lines of a ledger; r"):
+    for content in (b"{", b"[1]\n", b'{"step": "x"}\n', b"\xff", b"{}", b'{"step": true}', b"\n"):
+        store.write(file_of(0), b'{"step": 1}\n' + content)
+        message = r"epoch000.jsonl, line 2: not a line of a ledger; restore the file, remove the l"
+        with pytest.raises(CheckpointError, match=message):
             _ledger(store)
+        assert store.read(file_of(0)) == b'{"step": 1}\n' + content
     assert store.read("ledger/notes.txt") == b"mine"
+
+
+def test_a_last_line_without_its_end_is_not_run_into_the_next_one(store):
+    store.write(file_of(0), b'{"step": 1}')
+    ledger = _ledger(store, step=1)
+    ledger.write(2, _at(0, 1), [0])
+    ledger.upload()
+    ledger.close()
+    assert [line["step"] for line in _lines(store)] == [1, 2]
 
 
 def test_an_epoch_that_is_over_is_sent_once(store, monkeypatch):

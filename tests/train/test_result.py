@@ -9,6 +9,7 @@ import torch
 
 from retdm.data.plan import Position
 from retdm.errors import CheckpointError
+from retdm.methods import build_method
 from retdm.train import result
 from retdm.train.checkpoint import Progress, TrainingState
 from retdm.train.result import code_digest, load_method, versions
@@ -78,4 +79,25 @@ def test_weights_of_another_network_are_refused():
     with pytest.raises(
         CheckpointError, match=r"weights do not fit its settings \(Error.*; use an"
     ):
+        load_method(state, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("weight", (3, 9)), ("bias", (3,)), ("points", (5, 3)), ("targets", ())]
+)
+def test_a_fitted_classifier_of_another_shape_is_refused(name, shape):
+    config = settings("x", "method=lmmo-knn")
+    own = build_method(config, labels=2, load_weights=False).state_dict()
+    position = Position(0, 0, 0, digest="d" * 64, batch_size=8, window=1)
+    state = TrainingState(
+        model={**own, f"parts.classifier.{name}": torch.zeros(shape)},
+        optimizer={},
+        bank={},
+        progress=Progress(position),
+        history=[],
+        bad_samples=[],
+        config=config.model_dump(mode="json"),
+        labels=("a", "b"),
+    )
+    with pytest.raises(CheckpointError, match=rf"size mismatch for parts\.classifier\.{name}: "):
         load_method(state, torch.device("cpu"))
