@@ -22,7 +22,10 @@ from retdm.onray.workers import Workers
 from retdm.storage import Store, join_url, open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import optuna
+    from optuna.trial import FrozenTrial
 
     from retdm.claims import Claim
     from retdm.onray.tune_plan import SearchPlan
@@ -104,8 +107,7 @@ def main() -> int:
         table,
         tune,
         home=store.url,
-        labels=len(manifest.labels),
-        data_digest=manifest.digest,
+        manifest=manifest,
         workers=workers,
         source=args.recipe,
     )
@@ -135,7 +137,7 @@ def _search(
 
     begun, tune = time.monotonic(), plan.tune
     until = begun + 3600 * tune.hours if tune.hours else None
-    trials = Trials(study, tune, saved=database.save)
+    trials = Trials(study, tune, seed=plan.base.seed, saved=database.save)
 
     def on_end(number: int) -> None:
         log.info("%s", progress_line(trials, tune.metrics, number, time.monotonic() - begun))
@@ -150,6 +152,7 @@ def _search(
     except Stopped:
         _draw(_write(plan, study, store, None), store)
         raise
+    _draw(_write(plan, study, store, None), store)
     best, final = best_trials(study, tune.metrics), None
     if len(best) == 1:
         log.info("training the best again, trial %d, to test it", best[0].number)
@@ -159,7 +162,9 @@ def _search(
     print(search_text(content))
     if final:
         print(metric_table(final["metrics"], dataset=final["data"], method=final["method"]))
-    print(f"search: {store.url}/tune.html, tune.json" + (" and best.toml" if best else ""))
+    print(f"search: {store.url}/tune.html and tune.json")
+    for name in _recipes(best):
+        print(f"recipe: {store.url}/{name}")
     print(f"TensorBoard: tensorboard --logdir {store.url}/tune")
     return 0 if best else 1
 
@@ -177,18 +182,28 @@ def _write(
     content = search_content(
         study,
         plan.tune,
+        data=plan.data,
         defaults={name: settings.get(name) for name in plan.tune.space},
         runs=plan.folders,
         shared=[join_url(SHARED, cell.name) for cell in plan.stages.values()],
         final=final,
     )
     store.write("tune.json", strict_json(content))
-    best = best_trials(study, plan.tune.metrics)
-    for trial in best:
-        name = "best.toml" if len(best) == 1 else f"best-{trial.number:04d}.toml"
+    recipes = _recipes(best_trials(study, plan.tune.metrics))
+    for name in store.names("best"):
+        if "/" not in name and name not in recipes:  # of trials that were the best before
+            store.delete(name)
+    for name, trial in recipes.items():
         recipe = best_recipe(plan.table, trial, search=store.url, tune=plan.tune)
         store.write(name, recipe.encode())
     return content
+
+
+def _recipes(best: "Sequence[FrozenTrial]") -> "dict[str, FrozenTrial]":
+    """Which trial each file with a recipe is of."""
+    if len(best) == 1:
+        return {"best.toml": best[0]}
+    return {f"best-{trial.number:04d}.toml": trial for trial in best}
 
 
 def _draw(content: dict[str, Any], store: Store) -> None:

@@ -10,6 +10,7 @@ from retdm.config.base import Settings
 
 Value = bool | int | float | str
 Range = tuple[float, float]
+_NO_LIMIT = 10**6
 _KINDS = frozenset({"log", "float", "int", "choice"})
 
 
@@ -97,8 +98,16 @@ class TuneSettings(Settings):
         description="Of the validation split, which trials are to be good at; with two, all that "
         "no other beats in both are kept",
     )
-    trials: int = Field(default=30, ge=1, description="In all, earlier ones of the search counted")
-    hours: float = Field(default=0.0, ge=0, description="No trial begins after them; 0: no limit")
+    trials: int | None = Field(
+        default=None,
+        ge=1,
+        description="In all, with earlier ones of the search; unset: 30, or no limit with hours",
+    )
+    hours: float = Field(
+        default=0.0,
+        ge=0,
+        description="No trial begins after so many of this program; 0: no limit",
+    )
     seeds: int = Field(
         default=1,
         ge=1,
@@ -116,6 +125,11 @@ class TuneSettings(Settings):
     reduction_factor: int = Field(
         default=3, ge=2, description="The best of so many go on at each of those points"
     )
+
+    @property
+    def limit(self) -> int:
+        """Trials in all."""
+        return self.trials or (_NO_LIMIT if self.hours else 30)
 
     @field_validator("space", mode="before")
     @classmethod

@@ -109,7 +109,7 @@ def run_on_ray(
                 _fit(config, store, claim, storage, name, workers, callbacks)
     if finished:
         log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)
-    return result_of(store)
+    return stored_result(store)
 
 
 def _fit(
@@ -218,11 +218,6 @@ def _check_room(config: Config, workers: Workers) -> None:
             f"{config.run.cpus_per_worker:g}), Ray on this machine has {cores:g}; ask for fewer "
             "workers, or submit to a cluster"
         )
-
-
-def result_of(store: Store) -> dict[str, Any]:
-    """The run's `result.json`."""
-    return stored_result(store)
 
 
 def _worker(settings: dict[str, Any]) -> None:

@@ -58,6 +58,10 @@ class Words:
             self._key(word), value.encode(), True, _NAMESPACE, timeout=_ANSWER_S
         )
 
+    def take_back(self, word: str) -> None:
+        """Let a word be as if it had not been said."""
+        self._store.internal_kv_del(self._key(word), False, _NAMESPACE, timeout=_ANSWER_S)
+
     def get(self, word: str) -> str | None:
         """What was said; None if nothing was."""
         value = self._store.internal_kv_get(self._key(word), _NAMESPACE, timeout=_ANSWER_S)
@@ -133,6 +137,11 @@ class Stoppable(Generic[Outcome]):
         self._told = True
         self._events.put(sent)
 
+    @property
+    def told(self) -> bool:
+        """Whether a signal has come."""
+        return self._told
+
     def ended(self, run: str, outcome: Outcome) -> None:
         """Say, from any thread, how the run at URL `run` ended."""
         self._events.put((run, outcome))
@@ -141,7 +150,7 @@ class Stoppable(Generic[Outcome]):
         """Wait for the next run to end; return how it did.
 
         Args:
-            runs: URLs of those that train, asked for after a signal.
+            runs: URLs of those that train, asked for again and again after a signal.
 
         Raises:
             Stopped: After a signal, when the runs have written their checkpoints, or at once if
@@ -158,7 +167,7 @@ class Stoppable(Generic[Outcome]):
         words = Words()
         try:
             words.put("stop", event.name)
-            return self._last(event, runs(), words)
+            return self._last(event, runs, words)
         except ray.exceptions.RpcError as error:
             raise Stopped(
                 f"stopped by {event.name}; Ray's head does not answer, so the runs could not be "
@@ -166,13 +175,17 @@ class Stoppable(Generic[Outcome]):
                 event,
             ) from error
 
-    def _last(self, sent: signal.Signals, runs: Collection[str], words: Words) -> Outcome:
+    def _last(
+        self, sent: signal.Signals, runs: Callable[[], Collection[str]], words: Words
+    ) -> Outcome:
         over: dict[str, Outcome] = {}
+        steps: dict[str, str] = {}
         until = time.monotonic() + _HEARD_S
         while True:
-            heard = [run for run in runs if words.get(f"heard {run}") is not None]
-            steps = {run: step for run in heard if (step := words.get(f"left {run}")) is not None}
-            working = [run for run in runs if run not in steps and run not in over]
+            train = runs()
+            heard = [run for run in train if words.get(f"heard {run}") is not None]
+            steps |= {run: step for run in heard if (step := words.get(f"left {run}")) is not None}
+            working = [run for run in train if run not in steps and run not in over]
             deaf = time.monotonic() > until and not set(working) & set(heard)
             if over and not working and not steps:
                 self._events.put(sent)  # for the next call

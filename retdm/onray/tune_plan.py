@@ -11,6 +11,7 @@ import numpy as np
 
 from retdm.config import Config, Domain, Table, TuneSettings, lay_over, parse
 from retdm.console import counted
+from retdm.data.manifest import Manifest
 from retdm.errors import ConfigError
 from retdm.evaluation import evaluate
 from retdm.methods import build_method
@@ -37,8 +38,10 @@ class SearchPlan:
     table: Table
     """Settings of the recipe, which those of a trial are laid over."""
     tune: TuneSettings
+    data: str
+    """Name of the data set."""
     labels: int
-    """Of the data."""
+    """How many it has."""
     workers: Workers
     """Of each run."""
     stages: Mapping[int, Cell] = field(default_factory=dict)
@@ -99,8 +102,7 @@ def plan_search(
     tune: TuneSettings,
     *,
     home: str,
-    labels: int,
-    data_digest: str,
+    manifest: Manifest,
     workers: Workers,
     source: str,
 ) -> SearchPlan:
@@ -113,22 +115,23 @@ def plan_search(
         raise ConfigError(f"{source}: start_from is set; leave it out, trials share their stage")
     _check_metrics(tune.metrics, source)
     probed = check_space(tune.space, lay_over(table, _UNTESTED), source=source)
+    labels = len(manifest.labels)
     unseen = {name for name in tune.space if all(_ignores(one, labels, name) for one in probed)}
     if unseen:
         raise ConfigError(
             f"{source}: tune.space: {', '.join(sorted(unseen))} without effect on method "
             f"{probed[0].method}; leave it out"
         )
-    plan = SearchPlan(home, table, tune, labels, workers)
+    plan = SearchPlan(home, table, tune, manifest.name, labels, workers)
     stages: dict[int, Cell] = {}
     for seed in plan.seeds:
         columns = [Column(str(at), one) for at, one in enumerate(probed)]
-        cells = plan_cells(columns, [seed], labels=labels, data_digest=data_digest)
+        cells = plan_cells(columns, [seed], labels=labels, data_digest=manifest.digest)
         shared = {cell.shared for cell in cells if cell.columns}
         if len(shared) == 1 and shared != {""}:
             (stage,) = [cell for cell in cells if cell.name in shared]
             stages[seed] = replace(stage, columns=("first stage of all trials",))
-    return SearchPlan(home, table, tune, labels, workers, stages)
+    return replace(plan, stages=stages)
 
 
 def _check_metrics(metrics: Sequence[str], source: str) -> None:
@@ -171,10 +174,11 @@ def describe(plan: SearchPlan) -> list[str]:
     tune = plan.tune
     lines = [f"search: {plan.home}"]
     lines += [f"  {name}: {_range(domain)}" for name, domain in tune.space.items()]
-    budget = f"{tune.trials} trials"
+    unlimited = tune.trials is None and tune.hours
+    budget = "trials" if unlimited else counted(tune.limit, "trial")
     if tune.sampler == "grid":
         there = len(combinations(tune.space, tune.grid_points))
-        budget = f"{min(tune.trials, there)} trials of {there} combinations"
+        budget = f"{min(tune.limit, there)} trials of {there} combinations"
     if tune.hours:
         budget += f", none begun after {tune.hours:g} hours"
     lines.append(f"{tune.sampler}: {budget}; good at validation {' and '.join(tune.metrics)}")

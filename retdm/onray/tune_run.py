@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import ray
 import ray.tune
 
 from retdm.claims import Claim
+from retdm.console import Stopped
 from retdm.errors import RetdmError
 from retdm.onray.compare_run import Outcome, concurrency_for, run_cells
 from retdm.onray.launch import run_on_ray
@@ -27,8 +29,8 @@ log = logging.getLogger(__name__)
 FOLDER = "tune"
 """Of the search's, for what Ray Tune writes: TensorBoard's files and tables of each trial."""
 _PLACE = {"node:__internal_head__": 0.001}
-"""What a trial's process asks for: the machine of this program, and no core of it. With the
-cores of two workers on a machine of two, a hundredth for the trial would be too much."""
+"""What a trial's process asks for: a place on Ray's head, and no core of it. With two workers on
+a machine of two cores, a hundredth for the trial would be too much."""
 _PROCESS_LOST = 2
 """How often a trial's process is begun again before the trial counts as failed."""
 
@@ -120,6 +122,10 @@ def run_search(
 
             threading.Thread(target=search, name="search", daemon=True).start()
             error = stoppable.wait(lambda: searcher.runs)
+            if error is None and stoppable.told:
+                raise Stopped(
+                    "stopped between two trials; the same command goes on", signal.SIGTERM
+                )
         if error is not None:
             raise error
     except BaseException:

@@ -75,14 +75,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Note an epoch, and stop the trial if it is worse than others."""
         if END in result:
             return
-        number, value = self._numbers[trial_id], result[self._plan.tune.metrics[0]]
         with self._guarded():
-            epoch = result["epoch"]
-            if self._trials.report(number, epoch, _number(value), last=result["last"]):
-                metric = self._plan.tune.metrics[0]
+            number, epoch, metric = (
+                self._numbers[trial_id], result["epoch"], self._plan.tune.metrics[0]
+            )  # fmt: skip
+            if self._trials.report(number, epoch, result[metric], last=result["last"]):
                 self._pruned[number] = (
-                    f"stopped after epoch {epoch}: {metric} {_number(value):.4f} is not among the "
-                    f"best 1/{self._plan.tune.reduction_factor} there"
+                    f"stopped after epoch {epoch}: {metric} {result[metric]:.4f} is not among "
+                    f"the best 1/{self._plan.tune.reduction_factor} there"
                 )
                 Words().put(f"stop {result['run']}", "pruned")
 
@@ -109,7 +109,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._trials.end(number, "pruned", self._pruned[number], seconds=seconds)
             return
         if end == COMPLETE:
-            values = [_number(result[metric]) for metric in self._plan.tune.metrics]
+            values = [result[metric] for metric in self._plan.tune.metrics]
             if all(map(math.isfinite, values)):
                 self._trials.end(number, "complete", why, values=values, seconds=seconds)
                 return
@@ -139,8 +139,3 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def restore_from_dir(self, checkpoint_dir: str) -> None:
         """Never called: see `save_to_dir`."""
-
-
-def _number(value: float | None) -> float:
-    """A metric; NaN if it is undefined."""
-    return math.nan if value is None else value

@@ -6,6 +6,8 @@ workers, which Ray Train takes from where there is room.
 
 import json
 import logging
+import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +19,13 @@ import ray.tune
 
 from retdm.claims import Claim
 from retdm.config import Config
-from retdm.errors import StorageError
+from retdm.errors import NotFoundError, StorageError
 from retdm.onray.failures import in_one_line, speak
 from retdm.onray.launch import run_on_ray
 from retdm.onray.stopping import Words
 from retdm.onray.tune_plan import TRIALS, SearchPlan
-from retdm.storage import join_url
+from retdm.storage import join_url, open_store
+from retdm.train.history import finished_epochs
 
 log = logging.getLogger(__name__)
 TRIAL = "trial"
@@ -46,7 +49,7 @@ class EpochWords(ray.train.UserCallback):  # type: ignore[misc]
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
     ) -> None:
         """Called after each epoch, with what every rank reports."""
-        self._epochs.append({"at": time.time(), **metrics[0]})
+        self._epochs.append(metrics[0])
         Words().put(_word(self._run), json.dumps(self._epochs))
 
 
@@ -63,15 +66,17 @@ def run_trial(settings: Mapping[str, Any], plan: SearchPlan, claim: Claim) -> No
         claim: On the search's folder.
     """
     speak()
+    # Until Ray Tune takes this thread for hanging when the next trial comes.
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "600"
     begun = time.monotonic()
     params = dict(settings)
     number = params.pop(TRIAL)
     try:
         end = _run_all(plan, claim, number, params)
-    except StorageError as error:
-        end = {END: LOST, WHY: str(error)}
     except Exception as error:
-        end = {END: FAILED, WHY: in_one_line(error)}
+        # A file that is missing is missed by this trial alone.
+        lost = isinstance(error, StorageError) and not isinstance(error, NotFoundError)
+        end = {END: LOST if lost else FAILED, WHY: in_one_line(error)}
     ray.tune.report({**end, "seconds": time.monotonic() - begun})
 
 
@@ -80,16 +85,19 @@ def _run_all(
 ) -> dict[str, Any]:
     """Train the runs one after another; return how the trial ended, and with what."""
     ended: list[dict[str, float]] = []
-    for seed in plan.seeds:
-        config, run = plan.config(params, seed), plan.url(number, seed)
+    words, runs = Words(), [plan.url(number, seed) for seed in plan.seeds]
+    for seed, run in zip(plan.seeds, runs, strict=True):
+        if any(words.get(f"stop {one}") for one in runs):
+            return {END: STOPPED, WHY: ""}
+        config = plan.config(params, seed)
         tell = partial(_tell, plan, run, plan.epochs(config), ended)
         try:
             result = _watched(config, plan, plan.name(number, seed), run, claim, tell)
         except Exception:
-            if Words().get(f"left {run}") is not None:
+            if words.get(f"left {run}") is not None:
                 return {END: STOPPED, WHY: ""}
             raise
-        ended.append({metric: result["metrics"]["val"][metric] for metric in plan.tune.metrics})
+        ended.append(_values(result["metrics"]["val"], plan.tune.metrics))
     return {END: COMPLETE, WHY: "trained to the end", **_mean(ended)}
 
 
@@ -113,7 +121,8 @@ def _tell(
     if not counts[at]:
         return
     done, each = sum(counts[: at + 1]), sum(counts)
-    values = {metric: epoch[f"val/{metric}"] for metric in plan.tune.metrics}
+    validation = {key.removeprefix("val/"): value for key, value in epoch.items()}
+    values = _values(validation, plan.tune.metrics)
     ray.tune.report(
         {
             "epoch": len(ended) * each + done,
@@ -132,8 +141,15 @@ def _watched(
     claim: Claim,
     tell: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
-    """Train a run and tell its epochs as they end; return its result."""
+    """Train a run and tell its epochs as they end; return its result.
+
+    First of all those of an earlier program, which may not have come to tell them.
+    """
     words, told = Words(), 0
+    for word in (_word(run), f"left {run}"):  # of a process that was lost
+        words.take_back(word)
+    for epoch in finished_epochs(open_store(run)):
+        tell(epoch)
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(
             run_on_ray,
@@ -154,6 +170,12 @@ def _watched(
             if not over:
                 time.sleep(_LOOK_EVERY_S)
         return training.result()
+
+
+def _values(validation: Mapping[str, float | None], metrics: Sequence[str]) -> dict[str, float]:
+    """The metrics; NaN where one is undefined."""
+    found = {metric: validation[metric] for metric in metrics}
+    return {metric: math.nan if value is None else value for metric, value in found.items()}
 
 
 def _mean(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:

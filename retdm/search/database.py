@@ -45,7 +45,10 @@ class Database:
         """As SQLAlchemy takes it, password included."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with explained(url):
-            self._storage = optuna.storages.RDBStorage(url)
+            try:
+                self._storage = optuna.storages.RDBStorage(url)
+            except RuntimeError as error:  # of another version of optuna
+                raise StorageError(f"{shown_url(url)}: {error}") from error
 
     def study(
         self, name: str, metrics: tuple[str, ...], about: Mapping[str, object], resume: Resume
@@ -80,7 +83,7 @@ class Database:
                 directions=["minimize" if lower_is_better(one) else "maximize" for one in metrics],
                 load_if_exists=True,
             )
-            if known:
+            if ABOUT in study.user_attrs or study.get_trials(deepcopy=False):
                 _check(study.user_attrs.get(ABOUT, {}), about, where)
             else:
                 with warnings.catch_warnings():
@@ -158,7 +161,7 @@ def explained(url: str) -> Iterator[None]:
             f"--study {where}: not the URL of a database; write it as "
             "postgresql://USER:PASSWORD@HOST/NAME"
         ) from error
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = error.__cause__ or error
         first = str(getattr(cause, "orig", None) or cause).strip().partition("\n")[0]
         raise StorageError(

@@ -26,6 +26,7 @@ def search_content(
     study: optuna.Study,
     tune: TuneSettings,
     *,
+    data: str,
     defaults: Mapping[str, Any],
     runs: Callable[[int], list[str]],
     shared: Sequence[str],
@@ -36,6 +37,7 @@ def search_content(
     Args:
         study: Of the search.
         tune: Its settings.
+        data: Name of the data set.
         defaults: The recipe's own values of what is searched.
         runs: Folders of a trial's runs.
         shared: Folders of the runs of the first stage that all trials start from.
@@ -62,6 +64,7 @@ def search_content(
         "pruner": pruner,
         "space": to_json(tune.space),
         "seeds": about["seeds"],
+        "data": data,
         "data_digest": about["data"],
         "defaults": dict(defaults),
         "trials": [{**_trial(one, tune.metrics), "runs": runs(one.number)} for one in trials],

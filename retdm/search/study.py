@@ -21,7 +21,8 @@ from retdm.config import TuneSettings
 from retdm.search.space import combinations, distributions
 
 End = Literal["complete", "pruned", "failed"]
-WHY, SECONDS = "why", "seconds"
+WHY, SECONDS, POOR = "why", "seconds", "poor after epoch"
+"""Attributes of a trial."""
 _STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -37,21 +38,20 @@ class Begun:
     number: int
     params: Mapping[str, Any]
     """The searched settings, by dotted key."""
-    again: bool
-    """Whether an earlier program had begun it."""
 
 
 class Trials:
     """What a search has tried and what it tries next; for one program at a time."""
 
     def __init__(
-        self, study: optuna.Study, settings: TuneSettings, *, saved: Callable[[], None]
+        self, study: optuna.Study, settings: TuneSettings, *, seed: int, saved: Callable[[], None]
     ) -> None:
         """Go on with a study.
 
         Args:
             study: Of this search.
             settings: Of the search; its space is good.
+            seed: Of what is drawn.
             saved: Called after each change; what was changed outlives this program when it
                 returns.
         """
@@ -60,20 +60,21 @@ class Trials:
         self._begun: dict[int, Trial] = {}
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._orphans = deque(running)
+        # Another one for each program that goes on, or trials would come again.
         before = len(study.get_trials(deepcopy=False))
-        study.sampler = _sampler(settings, seed=before)
+        study.sampler = _sampler(settings, seed=1000 * seed + before)
         study.pruner = _pruner(settings)
         if settings.sampler == "grid":
-            for params in combinations(settings.space, settings.grid_points)[: settings.trials]:
+            for params in combinations(settings.space, settings.grid_points)[: settings.limit]:
                 study.enqueue_trial(params, skip_if_exists=True)
 
     @property
     def wanted(self) -> int:
         """Trials of the whole search."""
         if self._settings.sampler != "grid":
-            return self._settings.trials
+            return self._settings.limit
         there = len(combinations(self._settings.space, self._settings.grid_points))
-        return min(self._settings.trials, there)
+        return min(self._settings.limit, there)
 
     @property
     def over(self) -> int:
@@ -88,19 +89,25 @@ class Trials:
     def next(self) -> Begun | None:
         """Begin a trial, which is on record before this returns; None if there are no more."""
         if self._orphans:
-            frozen = self._orphans.popleft()
-            self._begun[frozen.number] = Trial(self.study, frozen._trial_id)
-            return Begun(frozen.number, frozen.params, again=True)
+            trial = Trial(self.study, self._orphans.popleft()._trial_id)
+            # A program that was killed may have drawn some of them only.
+            for name, distribution in self._space.items():
+                trial._suggest(name, distribution)
+            return self._on_record(trial)
         while self.left > len(self._begun):
             trial = self._ask()
-            self._begun[trial.number] = trial
             twin = self._twin(trial)
             if twin is None:
-                self._saved()
-                return Begun(trial.number, trial.params, again=False)
+                return self._on_record(trial)
+            self._begun[trial.number] = trial
             # Runs of equal settings have equal results.
             self.end(trial.number, "complete", f"as trial {twin.number}", values=twin.values)
         return None
+
+    def _on_record(self, trial: Trial) -> Begun:
+        self._begun[trial.number] = trial
+        self._saved()
+        return Begun(trial.number, trial.params)
 
     def _ask(self) -> Trial:
         with warnings.catch_warnings():
@@ -126,11 +133,17 @@ class Trials:
             Whether the trial is to be stopped here.
         """
         trial = self._begun[number]
+        if POOR in trial.user_attrs:  # noted by a program that ended before the trial did
+            return True
         known = self.study.get_trials(deepcopy=False)[number].intermediate_values
         if len(self._settings.metrics) > 1 or epoch in known:
             return False
         trial.report(value, epoch)
-        return not last and trial.should_prune()
+        poor = not last and trial.should_prune()
+        if poor:
+            trial.set_user_attr(POOR, epoch)
+        self._saved()
+        return poor
 
     def end(
         self,
@@ -159,12 +172,7 @@ class Trials:
 
 
 def _sampler(settings: TuneSettings, *, seed: int) -> BaseSampler:
-    """What proposes trials.
-
-    Args:
-        settings: Of the search.
-        seed: Another one for each program that goes on with it, or trials would come again.
-    """
+    """What proposes trials."""
     if settings.sampler != "tpe":  # a grid's trials stand in the study from the beginning
         return RandomSampler(seed=seed)
     with warnings.catch_warnings():

@@ -115,6 +115,16 @@ def kept_checkpoints(store: Store) -> list[Kept]:
     return index["kept"] if index else []
 
 
+def finished_epochs(store: Store) -> Epochs:
+    """The run's epochs that have checkpoints; none if it has no index.
+
+    Raises:
+        CheckpointError: If the index is not one.
+    """
+    index = _read(store)
+    return index["history"] if index else []
+
+
 def checkpoint_name(store: Store, which: str) -> str:
     """Name of the checkpoint of the run's "best" or "latest" finished epoch.
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from retdm.config import load_search
+from retdm.data.manifest import Manifest
 from retdm.errors import ConfigError
 from retdm.onray.tune_plan import about, describe, plan_search
 from retdm.onray.workers import Workers
@@ -28,6 +29,8 @@ epochs = 2
 "loss.k" = {int = [1, 30]}
 """
 
+MANIFEST = Manifest(name="scenes", labels=("a", "b", "c", "d", "e"), splits={}, source={})
+
 
 @pytest.fixture
 def planned(tmp_path):
@@ -38,7 +41,7 @@ def planned(tmp_path):
     def plan(*overrides, home=str(tmp_path / "search")):
         table, tune = load_search(path, overrides)
         return plan_search(
-            table, tune, home=home, labels=5, data_digest="d", workers=Workers(1, 1), source="r"
+            table, tune, home=home, manifest=MANIFEST, workers=Workers(1, 1), source="r"
         )
 
     return plan
@@ -141,6 +144,8 @@ def test_a_description_tells_space_budget_and_pruning(planned):
         "each trial: 1 run of 2 epochs that count; stopped after epoch 1 (then 3 times as many, "
         "...) unless among the best 1/3 there",
     ]
+    timed = describe(planned("tune.hours=2"))[3]
+    assert timed == "tpe: trials, none begun after 2 hours; good at validation mAP"
     grid = describe(planned("tune.sampler=grid", "tune.grid_points=2", "tune.prune=none"))
     assert grid[3] == "grid: 4 trials of 4 combinations; good at validation mAP"
     assert grid[4] == "each trial: 1 run of 2 epochs that count; none is stopped early"

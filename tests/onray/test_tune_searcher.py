@@ -45,8 +45,8 @@ class Given:
         store = open_store(str(folder))
         with open_database(store, "") as database:
             self.study = database.study("s", TUNE.metrics, {"seeds": [0], "data": "d"}, "auto")
-            trials = Trials(self.study, TUNE, saved=self._saved)
-            plan = SearchPlan(store.url, {}, TUNE, 5, Workers(1, 1))
+            trials = Trials(self.study, TUNE, seed=0, saved=self._saved)
+            plan = SearchPlan(store.url, {}, TUNE, "scene", 5, Workers(1, 1))
             self.searcher = StudySearcher(
                 trials, plan, database, until=until, on_end=self.ends.append
             )
@@ -136,7 +136,7 @@ def test_a_failed_trial_does_not_end_the_search(given):
 
 def test_an_undefined_metric_makes_a_failed_trial(given):
     given.searcher.suggest("a")
-    given.searcher.on_trial_result("a", _epoch(1, None))
+    given.searcher.on_trial_result("a", _epoch(1, math.nan))
     given.searcher.on_trial_complete("a", {"end": "complete", "why": "well", "mAP": math.nan})
     (one,) = given.study.get_trials()
     assert one.state == TrialState.FAIL

@@ -6,6 +6,8 @@ import tomllib
 import pytest
 
 from retdm.config import Config, TuneSettings, parse
+from retdm.report.search_html import search_html
+from retdm.report.search_text import search_text
 from retdm.search.database import open_database
 from retdm.search.outcome import best_recipe, best_trials, progress_line, search_content
 from retdm.search.study import Trials
@@ -24,13 +26,17 @@ def begin(tmp_path):
         )
         with open_database(open_store(str(tmp_path)), "") as database:
             study = database.study("s", tune.metrics, ABOUT, "auto")
-        return Trials(study, tune, saved=lambda: None), tune
+        return Trials(study, tune, seed=0, saved=lambda: None), tune
 
     return begin
 
 
 def _content(trials, tune, **given):
-    settings = {"defaults": {"loss.k": 10}, "runs": lambda number: [f"trials/{number}"]}
+    settings = {
+        "data": "scene",
+        "defaults": {"loss.k": 10},
+        "runs": lambda number: [f"trials/{number}"],
+    }
     settings |= {"shared": ["shared/one"], "final": None, **given}
     return search_content(trials.study, tune, **settings)
 
@@ -99,6 +105,16 @@ def test_nothing_is_best_while_nothing_is_complete(begin):
     content = _content(trials, tune)
     assert content["best"] == []
     assert content["shared_stage"] is None
+
+
+@pytest.mark.parametrize("ended", [0, 1, 3])
+def test_it_is_what_the_page_and_the_terminal_show(begin, ended):
+    trials, tune = begin(trials=3)
+    for value in range(ended):
+        trials.end(trials.next().number, "complete", "well", values=[value / 10])
+    content = _content(trials, tune)
+    assert "scene" in search_html(content)
+    assert search_text(content)
 
 
 def test_the_recipe_of_the_best_is_that_of_the_search_with_its_settings(begin):

@@ -25,10 +25,10 @@ def opened(tmp_path):
     """Opens the search's trials, as each program does."""
     store = open_store(str(tmp_path / "search"))
 
-    def begin(settings, saved=lambda: None):
+    def begin(settings, saved=lambda: None, seed=0):
         with open_database(store, "") as database:
             study = database.study("s", settings.metrics, ABOUT, "auto")
-            return Trials(study, settings, saved=saved)
+            return Trials(study, settings, seed=seed, saved=saved)
 
     return begin
 
@@ -64,12 +64,47 @@ def test_what_a_killed_program_had_begun_is_begun_again_under_its_number(opened)
     again = opened(_settings(trials=3))
     assert again.left == 2
     first = again.next()
-    assert (first.number, first.params, first.again) == (lost.number, lost.params, True)
+    assert (first.number, first.params) == (lost.number, lost.params)
     assert again.next().number == 2
     assert again.next() is None
     # What it told before is not told twice.
     assert again.report(first.number, 1, 0.3, last=False) is False
     assert again.study.get_trials()[lost.number].intermediate_values == {1: 0.4}
+
+
+def test_a_trial_that_was_killed_while_it_was_drawn_gets_the_rest(opened):
+    killed = opened(_settings())
+    drawn = killed.study.ask({"loss.k": optuna.distributions.IntDistribution(1, 30)})
+    again = opened(_settings()).next()
+    assert again.number == drawn.number
+    assert again.params.keys() == {"loss.lambda1", "loss.k"}
+    assert again.params["loss.k"] == drawn.params["loss.k"]
+
+
+def test_a_poor_trial_stays_poor_after_a_kill(opened):
+    killed = opened(_settings())
+    good, poor = killed.next(), killed.next()
+    killed.report(good.number, 1, 0.9, last=False)
+    assert killed.report(poor.number, 1, 0.1, last=False)
+    again = opened(_settings())
+    assert [again.next().number for _ in range(2)] == [good.number, poor.number]
+    assert not again.report(good.number, 1, 0.9, last=False)
+    assert again.report(poor.number, 1, 0.1, last=False)
+
+
+def test_every_epoch_outlives_the_program(opened):
+    saved = []
+    trials = opened(_settings(), saved=lambda: saved.append(1))
+    number = trials.next().number
+    before = len(saved)
+    trials.report(number, 1, 0.5, last=False)
+    assert len(saved) == before + 1
+
+
+def test_another_seed_draws_other_trials(opened, tmp_path):
+    first = opened(_settings()).next()
+    (tmp_path / "search/study.db").unlink()
+    assert opened(_settings(), seed=1).next().params != first.params
 
 
 def test_a_trial_is_on_record_before_it_runs(opened):
@@ -99,7 +134,7 @@ def test_poor_trials_are_stopped_and_pruned_with_what_they_had(opened):
     pruned = trials.study.get_trials()[poor.number]
     assert (pruned.state, pruned.values) == (TrialState.PRUNED, [0.1])
     assert pruned.intermediate_values == {1: 0.1, 2: 0.1}
-    assert pruned.user_attrs == {"why": "worse", "seconds": 3.0}
+    assert pruned.user_attrs == {"why": "worse", "seconds": 3.0, "poor after epoch": 2}
 
 
 def test_rungs_outlive_the_program(opened):

@@ -135,3 +135,28 @@ def test_a_search_that_loses_its_storage_ends_clearly_and_goes_on(faults, shards
     assert "lower" in trials[0]["why"]
     assert trials[1]["state"] == "complete"
     assert [step for step, _ in trials[1]["intermediate"]] == [1, 2, 3, 4]
+
+
+def test_trials_of_two_seeds_and_two_metrics_are_means_and_a_front(shards, tmp_path):
+    two = ("tune.seeds=2", "tune.metrics=['mAP', 'hamming_loss']", "stages.3.epochs=1")
+    words = _command(shards, str(tmp_path), *(f"--set={pair}" for pair in two))
+    rates = f"--set=tune.space.stages.3.lr={{choice={list(RATES[1:3])}}}"
+    told = _python(*words, rates, "--workers", "1", "--concurrency", "2").stdout
+    store = open_store(str(tmp_path / "lr"))
+    found = json.loads(store.read("tune.json"))
+    assert [one["state"] for one in found["trials"]] == ["complete"] * 2
+    for one in found["trials"]:
+        assert one["runs"] == [f"trials/{one['number']:04d}-s{seed}" for seed in (0, 1)]
+        runs = [json.loads(store.read(f"{run}/result.json")) for run in one["runs"]]
+        assert [run["seed"] for run in runs] == [0, 1]
+        for metric in ("mAP", "hamming_loss"):
+            values = [run["metrics"]["val"][metric] for run in runs]
+            assert one["values"][metric] == pytest.approx(sum(values) / 2)
+    assert len(found["shared_stage"]["runs"]) == 2
+    # Of several that none beats in both, none is chosen and tested.
+    assert (found["final"] is None) == (len(found["best"]) > 1)
+    assert len(found["best"]) >= 1
+    assert "best" in told
+    for number in found["best"]:
+        name = "best.toml" if len(found["best"]) == 1 else f"best-{number:04d}.toml"
+        assert store.size(name)
