@@ -137,7 +137,8 @@ def _search(
 
     begun, tune = time.monotonic(), plan.tune
     until = begun + 3600 * tune.hours if tune.hours else None
-    trials = Trials(study, tune, seed=plan.base.seed, saved=database.save)
+    first, seed = plan.defaults, plan.base.seed
+    trials = Trials(study, tune, first=first, seed=seed, saved=database.save)
 
     def on_end(number: int) -> None:
         log.info("%s", progress_line(trials, tune.metrics, number, time.monotonic() - begun))
@@ -176,14 +177,12 @@ def _write(
     from retdm.evaluation import strict_json
     from retdm.onray.tune_plan import SHARED
     from retdm.search.outcome import best_recipe, best_trials, search_content
-    from retdm.train.checkpoint import flatten
 
-    settings = flatten(plan.base.model_dump(mode="json"))
     content = search_content(
         study,
         plan.tune,
         data=plan.data,
-        defaults={name: settings.get(name) for name in plan.tune.space},
+        defaults=plan.defaults,
         runs=plan.folders,
         shared=[join_url(SHARED, cell.name) for cell in plan.stages.values()],
         final=final,

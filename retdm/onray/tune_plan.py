@@ -20,7 +20,7 @@ from retdm.onray.compare_plan import Cell, Column, plan_cells
 from retdm.onray.workers import Workers
 from retdm.search.space import check_space, combinations, probes, to_json
 from retdm.storage import join_url, open_store
-from retdm.train.checkpoint import deciding
+from retdm.train.checkpoint import deciding, flatten
 from retdm.train.history import checkpoint_name
 from retdm.train.stages import plan_stages
 
@@ -52,6 +52,12 @@ class SearchPlan:
     def base(self) -> Config:
         """The recipe's settings."""
         return parse(Config, self.table, source="the recipe")
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """The recipe's own values of what is searched; None where it has none."""
+        settings = flatten(self.base.model_dump(mode="json"))
+        return {name: settings.get(name) for name in self.tune.space}
 
     @cached_property
     def seeds(self) -> list[int]:

@@ -65,6 +65,14 @@ def _points(domain: Domain, points: int) -> list[Value]:
     return list(dict.fromkeys(round(value) for value in values) if domain.int_ else values)
 
 
+def is_in(domain: Domain, value: Any) -> bool:
+    """Whether the domain has the value."""
+    if domain.choice is not None:
+        return value in domain.choice
+    low, high = domain.ends
+    return isinstance(value, int | float) and low <= value <= high
+
+
 def probes(domain: Domain) -> Sequence[Value]:
     """Values that stand for all: the ends of a range and one inside, every one of a choice."""
     if domain.choice is not None:

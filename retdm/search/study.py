@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from retdm.config import TuneSettings
-from retdm.search.space import combinations, distributions
+from retdm.search.space import combinations, distributions, is_in
 
 End = Literal["complete", "pruned", "failed"]
 WHY, SECONDS, POOR = "why", "seconds", "poor after epoch"
@@ -44,13 +44,20 @@ class Trials:
     """What a search has tried and what it tries next; for one program at a time."""
 
     def __init__(
-        self, study: optuna.Study, settings: TuneSettings, *, seed: int, saved: Callable[[], None]
+        self,
+        study: optuna.Study,
+        settings: TuneSettings,
+        *,
+        first: Mapping[str, Any],
+        seed: int,
+        saved: Callable[[], None],
     ) -> None:
         """Go on with a study.
 
         Args:
             study: Of this search.
             settings: Of the search; its space is good.
+            first: The recipe's own values, which are tried before others if the space has them.
             seed: Of what is drawn.
             saved: Called after each change; what was changed outlives this program when it
                 returns.
@@ -67,6 +74,10 @@ class Trials:
         if settings.sampler == "grid":
             for params in combinations(settings.space, settings.grid_points)[: settings.limit]:
                 study.enqueue_trial(params, skip_if_exists=True)
+        elif not before and all(
+            is_in(domain, first.get(name)) for name, domain in settings.space.items()
+        ):
+            study.enqueue_trial({name: first[name] for name in settings.space})
 
     @property
     def wanted(self) -> int:

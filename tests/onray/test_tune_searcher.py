@@ -45,7 +45,7 @@ class Given:
         store = open_store(str(folder))
         with open_database(store, "") as database:
             self.study = database.study("s", TUNE.metrics, {"seeds": [0], "data": "d"}, "auto")
-            trials = Trials(self.study, TUNE, seed=0, saved=self._saved)
+            trials = Trials(self.study, TUNE, first={}, seed=0, saved=self._saved)
             plan = SearchPlan(store.url, {}, TUNE, "scene", 5, Workers(1, 1))
             self.searcher = StudySearcher(
                 trials, plan, database, until=until, on_end=self.ends.append

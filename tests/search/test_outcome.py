@@ -26,7 +26,7 @@ def begin(tmp_path):
         )
         with open_database(open_store(str(tmp_path)), "") as database:
             study = database.study("s", tune.metrics, ABOUT, "auto")
-        return Trials(study, tune, seed=0, saved=lambda: None), tune
+        return Trials(study, tune, first={}, seed=0, saved=lambda: None), tune
 
     return begin
 

@@ -1,5 +1,7 @@
 """The trials of a search: none is lost, none is run twice, and poor ones are stopped."""
 
+import types
+
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -10,6 +12,7 @@ from retdm.search.study import Trials
 from retdm.storage import open_store
 
 ABOUT = {"seeds": [0], "data": "d"}
+NOTHING = types.MappingProxyType({})
 
 
 def _settings(**changes):
@@ -25,10 +28,10 @@ def opened(tmp_path):
     """Opens the search's trials, as each program does."""
     store = open_store(str(tmp_path / "search"))
 
-    def begin(settings, saved=lambda: None, seed=0):
+    def begin(settings, saved=lambda: None, seed=0, first=NOTHING):
         with open_database(store, "") as database:
             study = database.study("s", settings.metrics, ABOUT, "auto")
-            return Trials(study, settings, seed=seed, saved=saved)
+            return Trials(study, settings, first=first, seed=seed, saved=saved)
 
     return begin
 
@@ -46,6 +49,20 @@ def test_as_many_trials_are_begun_as_were_asked_for(opened):
         trials.end(one.number, "complete", "well", values=[0.5])
     assert trials.left == 0
     assert trials.next() is None
+
+
+def test_the_recipes_own_values_are_tried_first(opened):
+    own = {"loss.lambda1": 0.25, "loss.k": 10}
+    trials = opened(_settings(), first=own)
+    assert trials.next().params == own
+    assert trials.next().params != own
+    again = opened(_settings(), first=own)
+    assert len([one for one in again.study.get_trials() if one.params == own]) == 1
+
+
+@pytest.mark.parametrize("own", [{"loss.lambda1": 2.0, "loss.k": 10}, {"loss.k": None}, {}])
+def test_values_that_the_space_lacks_are_not_tried_first(opened, own):
+    assert opened(_settings(), first=own).next().params != own
 
 
 def test_more_trials_go_on_with_the_same_search(opened):
