@@ -79,7 +79,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             number, epoch, metric = (
                 self._numbers[trial_id], result["epoch"], self._plan.tune.metrics[0]
             )  # fmt: skip
-            if self._trials.report(number, epoch, result[metric], last=result["last"]):
+            poor = self._trials.report(number, epoch, result[metric], last=result["last"])
+            # It may tell another epoch before it hears.
+            if poor and number not in self._pruned:
                 self._pruned[number] = (
                     f"stopped after epoch {epoch}: {metric} {result[metric]:.4f} is not among "
                     f"the best 1/{self._plan.tune.reduction_factor} there"

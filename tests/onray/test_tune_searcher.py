@@ -96,6 +96,7 @@ def test_a_poor_trial_is_told_to_stop_and_is_pruned(given, words):
     assert words == {}
     given.searcher.on_trial_result("b", _epoch(1, 0.1, run="two"))
     assert words == {"stop two": "pruned"}
+    given.searcher.on_trial_result("b", _epoch(2, 0.2, run="two"))
     given.searcher.on_trial_complete("b", {"end": "stopped", "why": "", "seconds": 2.0})
     pruned = given.study.get_trials()[1]
     assert pruned.state == TrialState.PRUNED
