@@ -5,6 +5,7 @@ on S3 it lies in a temporary folder, and a copy of it goes to S3 after each chan
 """
 
 import contextlib
+import importlib.util
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ class Database:
         """As SQLAlchemy takes it, password included."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with explained(url):
-            self._storage = optuna.storages.RDBStorage(url)
+            self._storage = optuna.storages.RDBStorage(with_driver(url))
 
     def study(
         self, name: str, metrics: tuple[str, ...], about: Mapping[str, object], resume: Resume
@@ -110,6 +111,18 @@ class Database:
     def close(self) -> None:
         """Let go of its connections."""
         self._storage.engine.dispose()
+
+
+def with_driver(url: str) -> str:
+    """The URL with the installed driver of PostgreSQL, unless it names one.
+
+    Without any, releases of SQLAlchemy take different ones.
+    """
+    opening, mark, rest = url.partition("://")
+    for driver in ("psycopg", "psycopg2"):
+        if opening == "postgresql" and importlib.util.find_spec(driver):
+            return f"postgresql+{driver}{mark}{rest}"
+    return url
 
 
 @contextlib.contextmanager
