@@ -85,7 +85,9 @@ def show(shown: Shown) -> None:
         try:
             dashboards.append(_tensorboard(folder, logdir, "" if shown.is_run else "#hparams"))
             if study_url:
-                name, taken = store.url.rpartition("/")[2], dashboards[0].port
+                # A folder that was moved keeps the study of its earlier name.
+                name = "" if shown.own_study else store.url.rpartition("/")[2]
+                taken = dashboards[0].port
                 dashboards.append(_optuna(folder, study_url, name, taken))
             _wait_until_ready(dashboards)
             print("\n".join(_lines(shown, dashboards)), flush=True)
@@ -162,6 +164,7 @@ def _optuna(folder: Path, study_url: str, name: str, taken: int) -> Dashboard:
 
 
 def _study_number(url: str, name: str) -> int:
+    """By which optuna-dashboard knows the study; without a name, the first one."""
     import optuna
 
     from retdm.search.database import explained, with_driver
@@ -169,15 +172,16 @@ def _study_number(url: str, name: str) -> int:
     with explained(url):
         storage = optuna.storages.RDBStorage(with_driver(url), skip_table_creation=True)
         try:
-            return storage.get_study_id_from_name(name)
-        except KeyError:
-            known = ", ".join(sorted(one.study_name for one in storage.get_all_studies()))
-            raise ConfigError(
-                f"{shown_url(url)}: no study {name} in it, but {known or 'none at all'}; a "
-                "search's study has the name of its folder"
-            ) from None
+            known = {one.study_name: one._study_id for one in storage.get_all_studies()}
         finally:
             storage.engine.dispose()
+    name = name or next(iter(known), "")
+    if name not in known:
+        raise ConfigError(
+            f"{shown_url(url)}: no study {name} in it, but {', '.join(known) or 'none at all'}; a "
+            "search's study has the name of its folder"
+        )
+    return known[name]
 
 
 def _spawn(name: str, command: Sequence[str], port: int, page: str, log_file: Path) -> Dashboard:

@@ -3,11 +3,14 @@
 import contextlib
 import os
 import sqlite3
+import sys
 
+import background
 import copies
 import dashboards
 import optuna
 import pytest
+from background import LocalServiceError
 from shown import STUDY, look, newest_search
 
 from retdm.errors import ConfigError, StorageError
@@ -164,6 +167,30 @@ def test_a_damaged_study_is_named(folder, tmp_path):
         StorageError, match=r"runs/s/study.db: cannot be read as a study \(file is"
     ):
         copies.copy_study(store, tmp_path / STUDY)
+
+
+def test_a_fault_of_the_storage_is_told_and_does_not_end_the_dashboards(monkeypatch, caplog):
+    monkeypatch.setattr(dashboards, "_COPY_EVERY_S", 0)
+    outcomes = [None, StorageError("s3://b: no answer"), None, KeyboardInterrupt()]
+
+    def copy():
+        if outcome := outcomes.pop(0):
+            raise outcome
+
+    dashboards._hold([], [copy])
+    assert outcomes == []
+    assert [one.getMessage() for one in caplog.records] == [
+        "the dashboards show what was before: s3://b: no answer"
+    ]
+
+
+def test_a_dashboard_that_ends_is_named_with_the_end_of_its_log(tmp_path):
+    command = [sys.executable, "-c", "print('no more'); raise SystemExit(1)"]
+    process = background.spawn(command, log=tmp_path / "log", env=os.environ)
+    one = dashboards.Dashboard("TensorBoard", process, 1, "", tmp_path / "log")
+    told = r"^TensorBoard ended; start it again; the end of its log:\n    no more$"
+    with pytest.raises(LocalServiceError, match=told):
+        dashboards._wait_until_ready([one])
 
 
 @pytest.mark.slow
