@@ -1,6 +1,7 @@
 # The commands of this project, the same for people and for CI. Needs Linux, Python 3.11, git, make.
 #   make demo PYTHON=python3.12 HOLD=1      another Python; leave the dashboard running at the end
 #   make setup TORCH_INDEX=URL              torch from another index (a small CPU build, say)
+#   make dashboards SEARCH=s3://photos/runs/scene-tune
 #   make bench QUICK=1                      see in minutes that the benchmarks work
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,12 +10,13 @@ HOLD ?=
 QUICK ?=
 INPUTS ?= 10000
 DEMO_ARGS ?=
+SEARCH ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast fuzz check format bench clean
+.PHONY: help setup demo dashboards test test-fast fuzz check format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -31,6 +33,9 @@ $(INSTALLED): pyproject.toml constraints.txt retdm/__init__.py
 
 demo: setup ## photos -> shards on S3 -> two Ray workers -> metrics, all on this machine
 	$(BIN)/python cluster/local/demo.py $(if $(HOLD),--hold) $(DEMO_ARGS)
+
+dashboards: setup ## TensorBoard and optuna-dashboard of a search, or a run: SEARCH=URL
+	$(BIN)/python cluster/local/dashboards.py $(if $(SEARCH),'$(SEARCH)')
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest --durations=15

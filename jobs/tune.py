@@ -99,7 +99,7 @@ def main() -> int:
     # Torch and Ray take seconds to import, which a wrong setting need not wait for.
     from retdm.data.manifest import load_manifest
     from retdm.onray.tune_plan import about, describe, plan_search
-    from retdm.search.database import open_database
+    from retdm.search.database import explained, open_database
 
     manifest = load_manifest(open_store(config.data.url))
     store = open_store(join_url(args.storage, args.run_name or f"{Path(args.recipe).stem}-tune"))
@@ -114,7 +114,11 @@ def main() -> int:
     print("\n".join(describe(plan)))
     if args.dry_run:
         return 0
-    with hold(store, _SEARCHING) as claim, open_database(store, args.study) as database:
+    with (
+        hold(store, _SEARCHING) as claim,
+        open_database(store, args.study) as database,
+        explained(database.url),
+    ):
         name = store.url.rpartition("/")[2]
         study = database.study(name, tune.metrics, about(plan, manifest.digest), args.resume)
         return _search(plan, study, database, claim, store, args.concurrency)

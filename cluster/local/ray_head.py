@@ -223,6 +223,8 @@ def _head_environment(env: Mapping[str, str], client: Mapping[str, str]) -> dict
         out.pop(name, None)
     out |= {name: value for name, value in client.items() if name.startswith("RAY_AUTH_")}
     out |= _LOOPBACK
+    # Ray Train's helpers look for the dashboard: without this they fail where another Ray runs.
+    out["RAY_API_SERVER_ADDRESS"] = client["RAY_API_SERVER_ADDRESS"]
     # A job's `python` is the one that runs this program, whether or not it was activated.
     out["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
     # gloo would ask the name service for this machine's address, which need not exist.

@@ -69,28 +69,42 @@ def run_trial(settings: Mapping[str, Any], plan: SearchPlan, claim: Claim) -> No
     # Until Ray Tune takes this thread for hanging when the next trial comes.
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "600"
     begun = time.monotonic()
+    # HParams of TensorBoard shows the metrics of each trial's last report.
+    last = dict.fromkeys(plan.tune.metrics, math.nan)
     params = dict(settings)
     number = params.pop(TRIAL)
     try:
-        end = _run_all(plan, claim, number, params)
+        end = _run_all(plan, claim, number, params, last)
     except Exception as error:
         # A file that is missing is missed by this trial alone.
         lost = isinstance(error, StorageError) and not isinstance(error, NotFoundError)
         end = {END: LOST if lost else FAILED, WHY: in_one_line(error)}
-    ray.tune.report({**end, "seconds": time.monotonic() - begun})
+    ray.tune.report({**last, **end, "seconds": time.monotonic() - begun})
 
 
 def _run_all(
-    plan: SearchPlan, claim: Claim, number: int, params: Mapping[str, Any]
+    plan: SearchPlan,
+    claim: Claim,
+    number: int,
+    params: Mapping[str, Any],
+    last: dict[str, float],
 ) -> dict[str, Any]:
-    """Train the runs one after another; return how the trial ended, and with what."""
+    """Train the runs one after another; return how the trial ended, and with what.
+
+    Args:
+        plan: Of the search.
+        claim: On the search's folder.
+        number: Of the trial.
+        params: The trial's.
+        last: Filled with the metrics that were reported last.
+    """
     ended: list[dict[str, float]] = []
     words, runs = Words(), [plan.url(number, seed) for seed in plan.seeds]
     for seed, run in zip(plan.seeds, runs, strict=True):
         if any(words.get(f"stop {one}") for one in runs):
             return {END: STOPPED, WHY: ""}
         config = plan.config(params, seed)
-        tell = partial(_tell, plan, run, plan.epochs(config), ended)
+        tell = partial(_tell, plan, run, plan.epochs(config), ended, last)
         try:
             result = _watched(config, plan, plan.name(number, seed), run, claim, tell)
         except Exception:
@@ -106,6 +120,7 @@ def _tell(
     run: str,
     counts: Sequence[bool],
     ended: Sequence[Mapping[str, float]],
+    last: dict[str, float],
     epoch: Mapping[str, Any],
 ) -> None:
     """Report an epoch to Ray Tune, if it counts.
@@ -115,6 +130,7 @@ def _tell(
         run: URL of the run that trains.
         counts: For each of its epochs, whether it does.
         ended: What the trial's earlier runs came to.
+        last: Filled with the metrics that are reported.
         epoch: What its rank 0 reported; `plan_epoch` is -1 for a method that is fitted.
     """
     at = epoch["plan_epoch"] % len(counts)
@@ -123,12 +139,13 @@ def _tell(
     done, each = sum(counts[: at + 1]), sum(counts)
     validation = {key.removeprefix("val/"): value for key, value in epoch.items()}
     values = _values(validation, plan.tune.metrics)
+    last.update(_mean([*ended, values]))
     ray.tune.report(
         {
             "epoch": len(ended) * each + done,
             "last": done == each and len(ended) + 1 == len(plan.seeds),
             "run": run,
-            **_mean([*ended, values]),
+            **last,
         }
     )
 

@@ -5,6 +5,7 @@ on S3 it lies in a temporary folder, and a copy of it goes to S3 after each chan
 """
 
 import contextlib
+import importlib.util
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
@@ -44,11 +45,7 @@ class Database:
         self.url, self._copy = url, copy
         """As SQLAlchemy takes it, password included."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with explained(url):
-            try:
-                self._storage = optuna.storages.RDBStorage(url)
-            except RuntimeError as error:  # of another version of optuna
-                raise StorageError(f"{shown_url(url)}: {error}") from error
+        self._storage = _opened(url)
 
     def study(
         self, name: str, metrics: tuple[str, ...], about: Mapping[str, object], resume: Resume
@@ -115,6 +112,38 @@ class Database:
         self._storage.engine.dispose()
 
 
+def with_driver(url: str) -> str:
+    """The URL with the installed driver of PostgreSQL, unless it names one.
+
+    Without any, releases of SQLAlchemy take different ones.
+    """
+    opening, mark, rest = url.partition("://")
+    for driver in ("psycopg", "psycopg2"):
+        if opening == "postgresql" and importlib.util.find_spec(driver):
+            return f"postgresql+{driver}{mark}{rest}"
+    return url
+
+
+def _opened(url: str) -> optuna.storages.RDBStorage:
+    """The database at the URL, with optuna's tables in it.
+
+    Raises:
+        ConfigError: If the URL is wrong, or a driver is missing.
+        StorageError: If the database does not answer, or is none of optuna's.
+    """
+    where = shown_url(url)
+    try:
+        with explained(url):
+            return optuna.storages.RDBStorage(with_driver(url))
+    except ImportError as error:
+        raise ConfigError(
+            f"--study {where}: its driver is not installed ({error}); for PostgreSQL: "
+            "pip install psycopg2-binary"
+        ) from error
+    except RuntimeError as error:  # of another version of optuna
+        raise StorageError(f"{where}: {error}") from error
+
+
 @contextlib.contextmanager
 def open_database(store: Store, url: str) -> Iterator[Database]:
     """The database of the search whose folder `store` is.
@@ -145,17 +174,12 @@ def explained(url: str) -> Iterator[None]:
     """Turn what SQLAlchemy and optuna raise into errors that name the database.
 
     Raises:
-        ConfigError: If the URL is wrong, or a driver is missing.
+        ConfigError: If its URL is none.
         StorageError: If the database does not do what is asked of it.
     """
     where = shown_url(url)
     try:
         yield
-    except ImportError as error:
-        raise ConfigError(
-            f"--study {where}: its driver is not installed ({error}); for PostgreSQL: "
-            "pip install psycopg2-binary"
-        ) from error
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigError(
             f"--study {where}: not the URL of a database; write it as "

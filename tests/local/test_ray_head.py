@@ -21,6 +21,7 @@ key = os.environ["AWS_SECRET_ACCESS_KEY"]
 print("python", sys.executable)
 print("key", hashlib.sha256(key.encode()).hexdigest())
 print("hidden", os.path.exists("tests"))
+print("dashboard", os.environ.get("RAY_API_SERVER_ADDRESS"))
 sys.exit(int(sys.argv[1]))
 """
 
@@ -57,11 +58,13 @@ def _submit(head, project, code):
 
 
 def test_a_job_succeeds_and_sees_the_key_which_nobody_prints(head, project, capfd, tmp_path):
-    folder, _, key = head
+    folder, client, key = head
     assert _submit(head, project, 0) == 0
     shown = capfd.readouterr().out
     assert f"python {Path(sys.executable).parent}/python\n" in shown
     assert "hidden False" in shown
+    # Ray Train's helpers need it on a machine of several Rays.
+    assert f"dashboard {client['RAY_API_SERVER_ADDRESS']}\n" in shown
     assert shown in (tmp_path / "job.log").read_text()
     session = Path((folder / "session").read_text())
     written = [p for top in (folder, session) for p in top.rglob("*") if p.is_file()]

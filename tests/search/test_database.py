@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from retdm.errors import CheckpointError, ConfigError, StorageError
-from retdm.search.database import FILE, open_database
+from retdm.search.database import FILE, open_database, with_driver
 from retdm.storage import open_store
 
 METRICS = ("mAP",)
@@ -88,6 +88,20 @@ def test_a_wrong_url_is_told_without_its_password(tmp_path, url, told):
     ):
         pass
     assert "secret" not in str(caught.value)
+
+
+def test_postgresql_is_spoken_to_by_whichever_driver_is_installed(tmp_path):
+    url = "postgresql://me:secret@127.0.0.1:1/d"
+    told = (
+        r"^postgresql://\*\*\*@127.0.0.1:1/d: the database .* does not answer.*onnection refused"
+    )
+    with (
+        pytest.raises(StorageError, match=told) as caught,
+        open_database(open_store(str(tmp_path)), url),
+    ):
+        pass
+    assert "secret" not in str(caught.value)
+    assert with_driver("postgresql+other://h/d") == "postgresql+other://h/d"
 
 
 def test_a_damaged_file_is_named(tmp_path):
