@@ -76,16 +76,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if END in result:
             return
         with self._guarded():
-            number, epoch, metric = (
-                self._numbers[trial_id], result["epoch"], self._plan.tune.metrics[0]
-            )  # fmt: skip
-            poor = self._trials.report(number, epoch, result[metric], last=result["last"])
-            # It may tell another epoch before it hears.
-            if poor and number not in self._pruned:
-                self._pruned[number] = (
-                    f"stopped after epoch {epoch}: {metric} {result[metric]:.4f} is not among "
-                    f"the best 1/{self._plan.tune.reduction_factor} there"
-                )
+            number, value = self._numbers[trial_id], result[self._plan.tune.metrics[0]]
+            why = self._trials.report(number, result["epoch"], value, last=result["last"])
+            if why:
+                self._pruned[number] = why
                 Words().put(f"stop {result['run']}", "pruned")
 
     def on_trial_complete(

@@ -21,7 +21,7 @@ from retdm.config import TuneSettings
 from retdm.search.space import combinations, distributions, is_in
 
 End = Literal["complete", "pruned", "failed"]
-WHY, SECONDS, POOR = "why", "seconds", "poor after epoch"
+WHY, SECONDS, POOR = "why", "seconds", "poor"
 """Attributes of a trial."""
 _STATES = {
     "complete": TrialState.COMPLETE,
@@ -131,7 +131,7 @@ class Trials:
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return next((one for one in complete if one.params == trial.params), None)
 
-    def report(self, number: int, epoch: int, value: float, *, last: bool) -> bool:
+    def report(self, number: int, epoch: int, value: float, *, last: bool) -> str:
         """Note what a trial has come to.
 
         Args:
@@ -141,20 +141,25 @@ class Trials:
             last: Whether it is the trial's last epoch, behind which there is nothing to stop.
 
         Returns:
-            Whether the trial is to be stopped here.
+            Why the trial is to be stopped; "" if it is not.
         """
         trial = self._begun[number]
         if POOR in trial.user_attrs:  # noted by a program that ended before the trial did
-            return True
+            return str(trial.user_attrs[POOR])
         known = self.study.get_trials(deepcopy=False)[number].intermediate_values
         if len(self._settings.metrics) > 1 or epoch in known:
-            return False
+            return ""
         trial.report(value, epoch)
-        poor = not last and trial.should_prune()
-        if poor:
-            trial.set_user_attr(POOR, epoch)
+        why = ""
+        if not last and trial.should_prune():
+            share = f"best 1/{self._settings.reduction_factor}"
+            metric = self._settings.metrics[0]
+            why = (
+                f"stopped after epoch {epoch}: {metric} {value:.4f} is not among the {share} there"
+            )
+            trial.set_user_attr(POOR, why)
         self._saved()
-        return poor
+        return why
 
     def end(
         self,

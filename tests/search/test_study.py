@@ -85,7 +85,7 @@ def test_what_a_killed_program_had_begun_is_begun_again_under_its_number(opened)
     assert again.next().number == 2
     assert again.next() is None
     # What it told before is not told twice.
-    assert again.report(first.number, 1, 0.3, last=False) is False
+    assert again.report(first.number, 1, 0.3, last=False) == ""
     assert again.study.get_trials()[lost.number].intermediate_values == {1: 0.4}
 
 
@@ -102,11 +102,12 @@ def test_a_poor_trial_stays_poor_after_a_kill(opened):
     killed = opened(_settings())
     good, poor = killed.next(), killed.next()
     killed.report(good.number, 1, 0.9, last=False)
-    assert killed.report(poor.number, 1, 0.1, last=False)
+    why = killed.report(poor.number, 1, 0.1, last=False)
+    assert "after epoch 1" in why
     again = opened(_settings())
     assert [again.next().number for _ in range(2)] == [good.number, poor.number]
     assert not again.report(good.number, 1, 0.9, last=False)
-    assert again.report(poor.number, 1, 0.1, last=False)
+    assert again.report(poor.number, 2, 0.3, last=False) == why
 
 
 def test_every_epoch_outlives_the_program(opened):
@@ -146,12 +147,13 @@ def test_poor_trials_are_stopped_and_pruned_with_what_they_had(opened):
     assert not trials.report(good.number, 1, 0.9, last=False)
     assert not trials.report(good.number, 2, 0.9, last=False)
     assert not trials.report(poor.number, 1, 0.1, last=False)  # within its grace
-    assert trials.report(poor.number, 2, 0.1, last=False)
+    why = trials.report(poor.number, 2, 0.1, last=False)
+    assert why == "stopped after epoch 2: mAP 0.1000 is not among the best 1/2 there"
     trials.end(poor.number, "pruned", "worse", seconds=3.0)
     pruned = trials.study.get_trials()[poor.number]
     assert (pruned.state, pruned.values) == (TrialState.PRUNED, [0.1])
     assert pruned.intermediate_values == {1: 0.1, 2: 0.1}
-    assert pruned.user_attrs == {"why": "worse", "seconds": 3.0, "poor after epoch": 2}
+    assert pruned.user_attrs == {"why": "worse", "seconds": 3.0, "poor": why}
 
 
 def test_rungs_outlive_the_program(opened):

@@ -68,10 +68,9 @@ def test_a_killed_search_goes_on_with_no_trial_lost_or_run_twice(kind, s3, shard
     own = [line for line in text.splitlines() if not line.startswith("\x1b[36m(")]
     assert not any("Traceback" in line for line in own), "\n".join(own)[-5000:]
     resumed = [int(step) for step in re.findall(r"resuming after step (\d+)", text)]
-    assert len(resumed) == 2
-    # The killed program's workers may have written some more before they ended.
-    assert resumed[0] >= begun[-1].step
-    assert resumed[1] == stopped
+    # The killed program's workers may have made some more steps, or all, before they ended.
+    assert all(step >= begun[-1].step for step in resumed[:-1])
+    assert resumed[-1] == stopped
     assert f"stopped by SIGTERM at step {stopped}; the checkpoint is written" in text
 
     found = json.loads(store.read("tune.json"))
