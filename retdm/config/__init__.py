@@ -24,16 +24,15 @@ from retdm.config.methods import (
     MlsplSettings,
     WarpSettings,
 )
+from retdm.config.run import CheckpointSettings, RunSettings
 from retdm.config.schema import (
     DEFAULT_STAGES,
     BankSettings,
-    CheckpointSettings,
     Config,
     DataSettings,
     LossSettings,
     ModelSettings,
     OptimizerSettings,
-    RunSettings,
     StageSettings,
     Table,
 )
