@@ -53,7 +53,7 @@ def explain(
     if isinstance(error, ray.train.ControllerError):
         cause = error.controller_failure
         if isinstance(cause, OSError):
-            return _unstored(cause, storage)
+            return unstored(cause, storage)
         if isinstance(cause, RetdmError):
             return cause
         if isinstance(cause, ray.exceptions.RayError):
@@ -69,7 +69,7 @@ def explain(
     )
     cause = failure.error
     if isinstance(cause, OSError) and _is_arrow(cause):
-        cause = _unstored(cause, storage)
+        cause = unstored(cause, storage)
     if isinstance(cause, RetdmError):
         return type(cause)(f"{failure if cause is failure.error else cause}; {ending}")
     if failure.is_loss:
@@ -153,10 +153,16 @@ def _is_arrow(error: OSError) -> bool:
     return "AWS Error" in str(error)
 
 
-def _unstored(error: OSError, storage: str) -> StorageError:
+def unstored(error: OSError, storage: str) -> StorageError:
+    """What to tell of files that Ray could not store or read.
+
+    Args:
+        error: Of Arrow's.
+        storage: URL of the folder.
+    """
     text = " ".join(str(error).split())
     return StorageError(
-        f"{storage}: a checkpoint could not be stored or read ({text}); check that the "
+        f"{storage}: Ray's own files could not be stored or read ({text}); check that the "
         "storage can be reached, has room, and may be written to"
     )
 

@@ -15,6 +15,7 @@ from retdm.claims import Claim
 from retdm.console import Stopped
 from retdm.errors import RetdmError
 from retdm.onray.compare_run import Outcome, concurrency_for, run_cells
+from retdm.onray.failures import unstored
 from retdm.onray.launch import run_on_ray
 from retdm.onray.stopping import Stoppable
 from retdm.onray.tune_plan import SHARED, SearchPlan
@@ -126,6 +127,8 @@ def run_search(
                 raise Stopped(
                     "stopped between two trials; the same command goes on", signal.SIGTERM
                 )
+        if isinstance(error, OSError):  # Ray Tune could not store its own files
+            raise searcher.lost or unstored(error, plan.home)
         if error is not None:
             raise error
     except BaseException:
@@ -139,9 +142,10 @@ def run_search(
 def _tuner(
     plan: SearchPlan, claim: Claim, searcher: StudySearcher, count: int, at_once: int
 ) -> ray.tune.Tuner:
-    # What Ray Tune says of itself; trials are told as they end.
+    # What Ray Tune says of itself: trials are told as they end, and what it raises at its end.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    for name in ("ray.tune", "ray.train._internal"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     filesystem, path = arrow_filesystem(plan.home)
     trainable = ray.tune.with_parameters(run_trial, plan=plan, claim=claim)
     return ray.tune.Tuner(
