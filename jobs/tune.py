@@ -98,11 +98,14 @@ def main() -> int:
         )
     # Torch and Ray take seconds to import, which a wrong setting need not wait for.
     from retdm.data.manifest import load_manifest
+    from retdm.onray.run_record import RUN
     from retdm.onray.tune_plan import about, describe, plan_search
     from retdm.search.database import explained, open_database
 
     manifest = load_manifest(open_store(config.data.url))
     store = open_store(join_url(args.storage, args.run_name or f"{Path(args.recipe).stem}-tune"))
+    if store.size(RUN) is not None:
+        raise ConfigError(f"{store.url}: a run of this name exists; choose another --run-name")
     plan = plan_search(
         table,
         tune,

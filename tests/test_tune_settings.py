@@ -39,14 +39,22 @@ def test_training_takes_the_recipe_of_a_search(recipe):
     assert load_config(recipe).seed == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "metrics"),
+    [("OF1", ("OF1",)), ("mAP,hamming_loss", ("mAP", "hamming_loss")), ("['mAP']", ("mAP",))],
+)
+def test_metrics_need_no_brackets(recipe, text, metrics):
+    assert load_search(recipe, [f"tune.metrics={text}"])[1].metrics == metrics
+
+
 ONE_KIND = "give just one of log = [low, high], float = [low, high], int = [low, high] or"
 
 
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("tune.space.loss.k={int=[3, 1]}", "int = [3, 1] is no range; the lower end comes first"),
-        ("tune.space.loss.k={float=[1, 1]}", "float = [1.0, 1.0] is no range; the lower end"),
+        ("tune.space.loss.k={int=[3, 1]}", "int = [3, 1] is no range; give the lower end, then"),
+        ("tune.space.loss.k={float=[1, 1]}", "float = [1.0, 1.0] is no range; give the lower end"),
         ("tune.space.loss.k={int=[1, 2], log=[1, 2]}", ONE_KIND),
         ("tune.space.loss.k={itn=[1, 2]}", ONE_KIND),
         ("tune.space.loss.k={}", ONE_KIND),

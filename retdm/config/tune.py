@@ -50,9 +50,10 @@ class Domain(Settings):
         low, high = self.ends
         if not low < high:
             raise PydanticCustomError(
-                "inverted", "{kind} = [{low}, {high}] is no range; the lower end comes first",
+                "inverted",
+                "{kind} = [{low}, {high}] is no range; give the lower end, then a higher one",
                 {"kind": self.kind, "low": low, "high": high},
-            )  # fmt: skip
+            )
         if self.log and low <= 0:
             raise PydanticCustomError(
                 "log_of_zero", "log needs a lower end above 0, found {low}", {"low": low}
@@ -130,6 +131,12 @@ class TuneSettings(Settings):
     def limit(self) -> int:
         """Trials in all."""
         return self.trials or (_NO_LIMIT if self.hours else 30)
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _listed(cls, metrics: Any) -> Any:
+        """Let `--set tune.metrics=OF1` and `=mAP,hamming_loss` do without brackets."""
+        return metrics.split(",") if isinstance(metrics, str) else metrics
 
     @field_validator("space", mode="before")
     @classmethod

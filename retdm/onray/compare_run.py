@@ -15,6 +15,7 @@ from typing import Any, Literal
 import ray
 
 from retdm.config import Config
+from retdm.console import counted
 from retdm.errors import RetdmError
 from retdm.onray.compare_plan import Cell
 from retdm.onray.compare_standing import standing, starting
@@ -96,7 +97,7 @@ def run_cells(
     if not ray.is_initialized():
         ray.init(log_to_driver=True)
     at_once = concurrency or concurrency_for(to_run[0].config, workers)
-    log.info("%d cells to run, %d at a time", len(to_run), at_once)
+    log.info("%s to run, %d at a time", counted(len(to_run), "cell"), at_once)
     try:
         with Stoppable[Outcome]() as stoppable:
             _run_all(to_run, storage, workers, at_once, failed, ended, stoppable)

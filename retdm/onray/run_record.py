@@ -18,7 +18,8 @@ from retdm.train.history import reached
 from retdm.train.result import RESULT
 from retdm.train.run_file import read_checked
 
-RUN = "run.json"
+RUN, SEARCH = "run.json", "tune.json"
+"""What makes a folder that of a run, or of a search."""
 _WHAT = "the record of a run"
 Resume = Literal["auto", "never", "must"]
 
@@ -75,6 +76,10 @@ def is_finished(store: Store, record: Mapping[str, Any], resume: Resume) -> bool
     Raises:
         CheckpointError: If `resume` forbids or misses an earlier run, or it differs.
     """
+    if store.size(SEARCH) is not None:
+        raise CheckpointError(
+            f"{store.url}: a search of this name exists; choose another --run-name for a run"
+        )
     earlier = store.size(RUN) is not None
     if earlier and resume == "never":
         raise CheckpointError(

@@ -12,7 +12,7 @@ import ray
 import ray.tune
 
 from retdm.claims import Claim
-from retdm.console import Stopped
+from retdm.console import Stopped, counted
 from retdm.errors import RetdmError
 from retdm.onray.compare_run import Outcome, concurrency_for, run_cells
 from retdm.onray.failures import unstored
@@ -108,7 +108,7 @@ def run_search(
     if not ray.is_initialized():
         ray.init(log_to_driver=True)
     at_once = min(trials.left, concurrency or concurrency_for(plan.base, plan.workers))
-    log.info("%d trials to run, %d at a time", trials.left, at_once)
+    log.info("%s to run, %d at a time", counted(trials.left, "trial"), at_once)
     searcher = StudySearcher(trials, plan, database, until=until, on_end=on_end)
     try:
         with Stoppable[BaseException | None]() as stoppable:

@@ -20,7 +20,7 @@ URL = "--set=data.url=/nowhere"
         ([URL, "--concurrency", "0"], "error: --concurrency 0: give 1 or more"),
         ([URL, "--workers", "x"], "error: --workers 'x': give a number N or a range MIN:MAX"),
         ([URL, "--set=loss.kk=1"], "unknown setting loss.kk; did you mean loss.k?"),
-        ([URL, "--set=tune.space.loss.k={int=[9, 1]}"], "the lower end comes first"),
+        ([URL, "--set=tune.space.loss.k={int=[9, 1]}"], "give the lower end, then a higher one"),
         ([URL, "--storage", __file__], f"error: --storage {__file__}: {__file__}"),
         ([URL], "/nowhere"),
     ],

@@ -1,25 +1,14 @@
-"""The result of a run, read back from its folder."""
+"""Whether a run may begin in a folder."""
 
 import pytest
 
 from retdm.errors import CheckpointError
-from retdm.onray.run_record import stored_result
+from retdm.onray.run_record import is_finished
 from retdm.storage import open_store
 
 
-def _stored(tmp_path, content):
-    (tmp_path / "result.json").write_bytes(content)
-    return stored_result(open_store(str(tmp_path)))
-
-
-def test_what_a_result_does_not_say_is_empty(tmp_path):
-    assert _stored(tmp_path, b"{}") == {"config": {}, "reading": {}}
-    with_stages = b'{"config": {"stages": {"1": {"epochs": 2}}, "seed": 0}}'
-    assert _stored(tmp_path, with_stages)["config"]["stages"] == {"1": {"epochs": 2}}
-
-
-@pytest.mark.parametrize("stages", [b"5", b"[]", b"null"])
-def test_stages_that_are_no_table_are_refused(tmp_path, stages):
-    message = r"result\.json: not the result of a run; restore .*\(config\.stages: Input should be"
-    with pytest.raises(CheckpointError, match=message):
-        _stored(tmp_path, b'{"config": {"stages": ' + stages + b"}}")
+@pytest.mark.parametrize("resume", ["auto", "never", "must"])
+def test_a_run_may_not_begin_in_the_folder_of_a_search(resume, tmp_path):
+    (tmp_path / "tune.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="a search of this name exists; choose another"):
+        is_finished(open_store(str(tmp_path)), {}, resume)
