@@ -14,7 +14,7 @@ from retdm.search.database import FILE
 from retdm.storage import join_url, open_store
 from retdm.train.history import kept_checkpoints
 from tests.system.test_coco_to_result import ROOT, SETTINGS, _python, shards
-from tests.system.training import finish, reach, start
+from tests.system.training import STEPS_PER_EPOCH, finish, reach, start
 
 __all__ = ["shards"]
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(3600)]
@@ -29,6 +29,8 @@ TUNE = (
     "checkpoint.every_steps=1",
     "run.max_failures=0",
 )
+OWN_STEP = 2 * STEPS_PER_EPOCH + 2
+"""Inside a trial's first epoch that counts; stages 1 and 2 have one each."""
 
 
 def _command(shards, storage, *arguments):
@@ -49,14 +51,14 @@ def test_a_killed_search_goes_on_with_no_trial_lost_or_run_twice(kind, s3, shard
     must = [*words, "--resume", "must"]
     with (tmp_path / "log").open("w") as log:
         driver = start(words, log)
-        reach(_trial(store, 1), 15, driver, log)  # 12 steps were stages 1 and 2
+        reach(_trial(store, 1), OWN_STEP, driver, log)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait(60)
         begun = kept_checkpoints(_trial(store, 1))
         failed = _trial(store, 0).read("run.json")
 
         driver = start(must, log)
-        reach(_trial(store, 2), 15, driver, log)
+        reach(_trial(store, 2), OWN_STEP, driver, log)
         done = _trial(store, 1).read("result.json")
         os.kill(driver.pid, signal.SIGTERM)
         assert driver.wait(120) == 143, Path(log.name).read_text()[-4000:]
@@ -123,7 +125,7 @@ def test_a_search_that_loses_its_storage_ends_clearly_and_goes_on(faults, shards
     store, words = open_store(join_url(storage, "lr")), _command(shards, storage)
     with (tmp_path / "log").open("w") as log:
         driver = start(words, log, RETDM_S3_PATIENCE_S="5", RETDM_S3_STALL_S="5")
-        reach(_trial(store, 1), 13, driver, log)
+        reach(_trial(store, 1), OWN_STEP, driver, log)
         faults.refuse()
         assert driver.wait(300) == 2, Path(log.name).read_text()[-4000:]
         faults.accept()
