@@ -141,8 +141,8 @@ def check_settings(
         CheckpointError: Names each setting that differs, with both values.
     """
     # A setting that came to exist after the run began has a default under which all is as before.
-    defaults = flatten(Config().model_dump(mode="json"))
-    old, new = defaults | flatten(before), flatten(now)
+    new, defaults = flatten(now), flatten(Config().model_dump(mode="json"))
+    old = {key: defaults[key] for key in new.keys() & defaults.keys()} | flatten(before)
     allowed = {*_FREE, *_open_epochs(now, stage, epoch)}
     differing = [
         f"{key}: {old.get(key)} -> {new.get(key)}"

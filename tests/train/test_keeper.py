@@ -13,7 +13,7 @@ from retdm.train.checkpoint import FOLDER, Progress, TrainingState, file_of
 from retdm.train.history import checkpoint_name, kept_checkpoints, reached, retain
 from retdm.train.keeper import Keeper
 from retdm.train.restore import restore
-from tests.checkpoints import entry, kept
+from tests.checkpoints import entry, kept, whole_state
 
 
 def _state(step, *, history=(), next_batch=0, weight=0.0):
@@ -29,6 +29,7 @@ def _state(step, *, history=(), next_batch=0, weight=0.0):
         bad_samples=[],
         config={},
         labels=("a",),
+        tally=whole_state().tally if next_batch else {},
     )
 
 
