@@ -160,9 +160,10 @@ def _search(
     except Stopped:
         _draw(_write(plan, study, store, None), store)
         raise
-    _draw(_write(plan, study, store, None), store)
     best, final = best_trials(study, tune.metrics), None
     if len(best) == 1:
+        # There is a page while the best is trained, and if that fails.
+        _draw(_write(plan, study, store, None), store)
         log.info("training the best again, trial %d, to test it", best[0].number)
         final = run_best(plan, best[0].number, best[0].params, claim)
     content = _write(plan, study, store, final)
@@ -182,6 +183,7 @@ def _write(
 ) -> dict[str, Any]:
     """Write `tune.json` and the recipe of the best; return the content."""
     from retdm.evaluation import strict_json
+    from retdm.onray.run_record import SEARCH
     from retdm.onray.tune_plan import SHARED
     from retdm.search.outcome import best_recipe, best_trials, search_content
 
@@ -194,7 +196,7 @@ def _write(
         shared=[join_url(SHARED, cell.name) for cell in plan.stages.values()],
         final=final,
     )
-    store.write("tune.json", strict_json(content))
+    store.write(SEARCH, strict_json(content))
     recipes = _recipes(best_trials(study, plan.tune.metrics))
     for name in store.names("best"):
         if "/" not in name and name not in recipes:  # of trials that were the best before

@@ -74,11 +74,6 @@ class Domain(Settings):
             raise TypeError("a choice has no ends")
         return ends
 
-    @property
-    def extremes(self) -> tuple[Value, ...]:
-        """The values that must be good if all are: both ends of a range, all of a choice."""
-        return self.ends if self.choice is None else self.choice
-
 
 class TuneSettings(Settings):
     """A search (`tune.*`)."""

@@ -33,7 +33,7 @@ from retdm.onray.run_record import (
     with_micro_batches,
 )
 from retdm.onray.session import RaySession
-from retdm.onray.stopping import Stoppable
+from retdm.onray.stopping import run_stoppably
 from retdm.onray.waiting import Waiting
 from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
@@ -186,20 +186,7 @@ def _fit_stoppably(trainer: ray.train.torch.TorchTrainer, run: str) -> None:
     if threading.current_thread() is not threading.main_thread():
         trainer.fit()  # one of several runs, whose program heeds signals for all
         return
-    with Stoppable[BaseException | None]() as stoppable:
-
-        def fit() -> None:
-            try:
-                trainer.fit()
-            except BaseException as error:
-                stoppable.ended(run, error)
-            else:
-                stoppable.ended(run, None)
-
-        threading.Thread(target=fit, name="fit", daemon=True).start()
-        error = stoppable.wait(lambda: [run])
-        if error is not None:
-            raise error
+    run_stoppably(trainer.fit, run, lambda: [run])
 
 
 def _check_room(config: Config, workers: Workers) -> None:

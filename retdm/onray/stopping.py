@@ -108,7 +108,8 @@ class Stoppable(Generic[Outcome]):
 
     def __init__(self) -> None:
         self._events: queue.SimpleQueue[tuple[str, Outcome] | signal.Signals] = queue.SimpleQueue()
-        self._told = False
+        self.told: signal.Signals | None = None
+        """The signal that came."""
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Stoppable[Outcome]":
@@ -128,19 +129,14 @@ class Stoppable(Generic[Outcome]):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         sent = signal.Signals(number)
-        if self._told:
+        if self.told:
             raise Stopped(
                 f"stopped by {sent.name} at once; the same command goes on from the latest "
                 "checkpoint",
                 sent,
             )
-        self._told = True
+        self.told = sent
         self._events.put(sent)
-
-    @property
-    def told(self) -> bool:
-        """Whether a signal has come."""
-        return self._told
 
     def ended(self, run: str, outcome: Outcome) -> None:
         """Say, from any thread, how the run at URL `run` ended."""
@@ -196,6 +192,41 @@ class Stoppable(Generic[Outcome]):
                 event = self._events.get(timeout=_LOOK_EVERY_S / 4)
                 if not isinstance(event, signal.Signals):
                     over[event[0]] = event[1]
+
+
+def run_stoppably(
+    work: Callable[[], object], run: str, runs: Callable[[], Collection[str]]
+) -> signal.Signals | None:
+    """Call `work` in a thread; the main one waits beside, as Ray lets it hear signals seldom.
+
+    Args:
+        work: Trains.
+        run: URL of the run or search that ends with it.
+        runs: As `Stoppable.wait` asks for them.
+
+    Returns:
+        A signal that came when there was nothing left to stop; None without any.
+
+    Raises:
+        Stopped: After a signal, when the runs have written their checkpoints.
+        BaseException: What `work` raises.
+    """
+    with Stoppable[BaseException | None]() as stoppable:
+
+        def call() -> None:
+            try:
+                work()
+            except BaseException as error:
+                stoppable.ended(run, error)
+            else:
+                stoppable.ended(run, None)
+
+        # A thread that hangs in Ray must not keep the program from ending.
+        threading.Thread(target=call, name="work", daemon=True).start()
+        error = stoppable.wait(runs)
+    if error is not None:
+        raise error
+    return stoppable.told
 
 
 def _where(steps: list[str]) -> str:

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +15,7 @@ from retdm.errors import RetdmError
 from retdm.onray.compare_run import Outcome, concurrency_for, run_cells
 from retdm.onray.failures import unstored
 from retdm.onray.launch import run_on_ray
-from retdm.onray.stopping import Stoppable
+from retdm.onray.stopping import run_stoppably
 from retdm.onray.tune_plan import SHARED, SearchPlan
 from retdm.onray.tune_searcher import StudySearcher
 from retdm.onray.tune_trial import TRIAL, run_trial
@@ -110,30 +108,19 @@ def run_search(
     at_once = min(trials.left, concurrency or concurrency_for(plan.base, plan.workers))
     log.info("%s to run, %d at a time", counted(trials.left, "trial"), at_once)
     searcher = StudySearcher(trials, plan, database, until=until, on_end=on_end)
+
+    def search() -> None:
+        _tuner(plan, claim, searcher, trials.left, at_once).fit()
+
     try:
-        with Stoppable[BaseException | None]() as stoppable:
-
-            def search() -> None:
-                try:
-                    _tuner(plan, claim, searcher, trials.left, at_once).fit()
-                except BaseException as error:
-                    stoppable.ended(plan.home, error)
-                else:
-                    stoppable.ended(plan.home, None)
-
-            threading.Thread(target=search, name="search", daemon=True).start()
-            error = stoppable.wait(lambda: searcher.runs)
-            if error is None and stoppable.told:
-                raise Stopped(
-                    "stopped between two trials; the same command goes on", signal.SIGTERM
-                )
-        if isinstance(error, OSError):  # Ray Tune could not store its own files
-            raise searcher.lost or unstored(error, plan.home)
-        if error is not None:
-            raise error
-    except BaseException:
+        sent = run_stoppably(search, plan.home, lambda: searcher.runs)
+        if sent is not None:
+            raise Stopped("stopped between two trials; the same command goes on", sent)
+    except BaseException as error:
         # Ends the runs: their actors live no longer than this job. Their checkpoints stay.
         ray.shutdown()
+        if isinstance(error, OSError):  # Ray Tune could not store its own files
+            raise (searcher.lost or unstored(error, plan.home)) from error
         raise
     if searcher.lost is not None:
         raise searcher.lost

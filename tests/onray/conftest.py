@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from retdm.onray import launch
+from retdm.onray import launch, stopping, tune_searcher
 from retdm.shard.build import build
 from retdm.shard.spec import load_spec
 from retdm.storage import open_store
@@ -24,6 +24,23 @@ def shards(tmp_path_factory):
     (folder / "source").mkdir()
     build(spec, options, source=folder / "source", out=str(folder / "shards"))
     return str(folder / "shards")
+
+
+@pytest.fixture
+def words(monkeypatch):
+    """What was said, instead of in Ray's key-value store."""
+    said = {}
+
+    class Words:
+        def put(self, word, value=""):
+            said[word] = value
+
+        def get(self, word):
+            return said.get(word)
+
+    for module in (stopping, tune_searcher):
+        monkeypatch.setattr(module, "Words", Words)
+    return said
 
 
 @pytest.fixture

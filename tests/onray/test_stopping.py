@@ -15,20 +15,8 @@ REAL_WORDS = stopping.Words
 
 
 @pytest.fixture(autouse=True)
-def words(monkeypatch):
-    """What was said, instead of Ray's key-value store."""
-    said = {}
-
-    class Words:
-        def put(self, word, value=""):
-            said[word] = value
-
-        def get(self, word):
-            return said.get(word)
-
-    monkeypatch.setattr(stopping, "Words", Words)
+def quick(words, monkeypatch):
     monkeypatch.setattr(stopping, "_LOOK_EVERY_S", 0.01)
-    return said
 
 
 def _signal(number=signal.SIGTERM):

@@ -8,7 +8,6 @@ from ray.tune.search import Searcher
 
 from retdm.config import TuneSettings
 from retdm.errors import StorageError
-from retdm.onray import tune_searcher
 from retdm.onray.tune_plan import SearchPlan
 from retdm.onray.tune_searcher import StudySearcher
 from retdm.onray.workers import Workers
@@ -19,22 +18,6 @@ from retdm.storage import open_store
 TUNE = TuneSettings.model_validate(
     {"space": {"loss.k": {"int": [1, 99]}}, "trials": 5, "reduction_factor": 2}
 )
-
-
-@pytest.fixture
-def words(monkeypatch):
-    """What was said, instead of Ray's key-value store."""
-    said = {}
-
-    class Words:
-        def put(self, word, value=""):
-            said[word] = value
-
-        def get(self, word):
-            return said.get(word)
-
-    monkeypatch.setattr(tune_searcher, "Words", Words)
-    return said
 
 
 class Given:

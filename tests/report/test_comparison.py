@@ -3,7 +3,6 @@
 import json
 import re
 from html import unescape
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from retdm.evaluation import EndedRun, compare_content, evaluate, fit_thresholds, strict_json
 from retdm.report import comparison_html, comparison_markdown
 from retdm.report.comparison_tables import p_text
+from tests.report.tags import Tags
 
 METHODS = {"bce": "bce", "retdm": "retdm", "raw <a|b>": "retdm", "c2ae": "c2ae"}
 
@@ -188,21 +188,6 @@ def test_rows_of_three_labels_and_of_up_to_three_are_told_apart():
     assert "- CNN-RNN: one to three labels an image, as paths of free length" in page
     own = results["cnn-rnn"][0]["metrics"]["test"]["top3_thresholded.OF1"]
     assert f"{own:.4f} / 0.678" in page
-
-
-class Tags(HTMLParser):
-    """Every tag of a page with its attributes."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.found = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def of(self, tag, **attributes):
-        return [a for t, a in self.found if t == tag and attributes.items() <= a.items()]
 
 
 def test_html_tables_name_their_rows_and_columns_and_scroll_by_keys(pages):

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 from html import unescape
-from html.parser import HTMLParser
 from itertools import pairwise
 from math import exp, log10
 
@@ -16,6 +15,7 @@ import pytest
 from retdm.evaluation import strict_json
 from retdm.report.search_html import search_html
 from retdm.report.search_text import search_text
+from tests.report.tags import Tags
 
 SPACE = {
     "loss.lambda1": {"log": [1e-4, 1]},
@@ -468,21 +468,6 @@ def test_text_of_the_summary_is_escaped_for_html_and_for_plotly():
     }
     for figure, _ in found.values():
         assert "<img" not in json.dumps(figure)
-
-
-class Tags(HTMLParser):
-    """Every tag of a page with its attributes."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.found = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def of(self, tag, **attributes):
-        return [a for t, a in self.found if t == tag and attributes.items() <= a.items()]
 
 
 def test_the_page_is_for_readers_of_all_kinds(page):
