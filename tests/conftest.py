@@ -80,7 +80,7 @@ class S3:
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+def s3_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """OpenStack Swift on loopback, started once; AWS_* variables point at it until the end."""
     import s3_server
 
@@ -91,6 +91,18 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
             patch.setenv(name, value)
         yield S3(environment)
     s3_server.stop(folder)
+
+
+@pytest.fixture(scope="module")
+def s3(s3_started: S3) -> Iterator[S3]:
+    """The S3 server, whose bucket is emptied behind each test module.
+
+    The checkpoints of all modules at once would fill a small disk.
+    """
+    import boto3
+
+    yield s3_started
+    boto3.resource("s3").Bucket(s3_started.bucket).objects.delete()
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def opened(postgres, tmp_path, request):
             self._open = open_database(self._store, self._url)
             database = self._open.__enter__()
             study = database.study(self._name, SETTINGS.metrics, self._about, "auto")
-            return Trials(study, SETTINGS, saved=database.save)
+            return Trials(study, SETTINGS, first={}, seed=0, saved=database.save)
 
         def __exit__(self, *error):
             return self._open.__exit__(*error)
@@ -143,8 +143,8 @@ def test_a_trial_that_a_killed_program_had_begun_is_begun_again(opened):
         trials.report(lost.number, 1, 0.4, last=False)
     with opened() as trials:
         again = trials.next()
-        assert (again.number, again.params, again.again) == (lost.number, lost.params, True)
-        assert trials.report(again.number, 1, 0.3, last=False) is False
+        assert (again.number, again.params) == (lost.number, lost.params)
+        assert not trials.report(again.number, 1, 0.3, last=False)
         assert trials.study.get_trials()[0].intermediate_values == {1: 0.4}
         assert trials.next().number == 1
 
@@ -158,7 +158,7 @@ def test_searches_of_a_team_do_not_mix(opened):
 
 def test_a_search_of_the_same_name_in_another_folder_is_refused(opened, postgres, tmp_path):
     with opened(name="scene", home="a") as trials:
-        trials.next()
+        begun = trials.next()
     where = rf"study scene in postgresql://\*\*\*@127.0.0.1:{postgres.port}/postgres"
     homes = rf"home: '{tmp_path}/a/scene' -> '{tmp_path}/b/scene'"
     with (
@@ -169,7 +169,7 @@ def test_a_search_of_the_same_name_in_another_folder_is_refused(opened, postgres
     ):
         pass
     with opened(name="scene", home="a") as trials:
-        assert trials.next().again
+        assert trials.next() == begun
 
 
 def test_a_wrong_password_is_told_without_it(opened, postgres):
