@@ -13,7 +13,7 @@ from retdm.storage import join_url, open_store
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(600)]
 SETTINGS = (
-    "model.backbone=timm:test_resnet",
+    "model.backbone=mobilenet_v3_small",
     "data.batch_size=16",
     "data.image_size=32",
     "loss.k=3",
