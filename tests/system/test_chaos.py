@@ -73,14 +73,17 @@ class Kill:
 def _plan(draw):
     """What to kill, and after which step: each level equally often, in random order.
 
-    Early in an epoch: whoever has read it to the end is not missed.
+    Early in an epoch, since whoever has read it to the end is not missed; and not in the first,
+    so that there is a checkpoint.
     """
     kinds = []
     while len(kinds) < KILLS:
         levels = ["worker", "loader process", draw.choice(["controller", "driver"]), "raylet"]
         draw.shuffle(levels)
         kinds += levels
-    return [(kind, APART * at + draw.randint(1, 4)) for at, kind in enumerate(kinds[:KILLS])]
+    return [
+        (kind, BATCHES + APART * at + draw.randint(1, 4)) for at, kind in enumerate(kinds[:KILLS])
+    ]
 
 
 class Trained:
