@@ -17,7 +17,7 @@ def short_grace(documents: list[Document]) -> list[str]:
     out = []
     for cluster in clusters(documents):
         for command in commands_on(cluster, documents):
-            need = max((_seconds_to_save(config) for config in command.configs), default=0)
+            need = max((seconds_to_save(config) for config in command.configs), default=0)
             for group in cluster.groups:
                 part = "head" if group is cluster.head else "worker"
                 spec, container = group["template"]["spec"], ray_container(group)
@@ -42,7 +42,8 @@ def short_grace(documents: list[Document]) -> list[str]:
     return out
 
 
-def _seconds_to_save(config: Config) -> float:
+def seconds_to_save(config: Config) -> float:
+    """From the notice until there is a checkpoint on S3."""
     size = checkpoint_bytes(config)
     return _STEP_S + 2 * size / _DISK_BYTES_S + size / _UPLOAD_BYTES_S
 

@@ -43,7 +43,7 @@ def drain(address: str, until: float) -> None:
         until: When the pod ends, seconds since 1970.
     """
     from ray._private.services import find_node_ids
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
     nodes = find_node_ids()
