@@ -186,8 +186,8 @@ CASES = [
     (
         "gpu8-train",
         access.loose_ends,
-        without("ConfigMap"),
-        "ConfigMap retdm-leave is named, but not there",
+        without("ConfigMap", "retdm-settings"),
+        "ConfigMap retdm-settings is named, but not there",
     ),
     (
         "gpu8-train",

@@ -4,6 +4,8 @@ A pod has processes of its own, so the worker's node runs in a PID namespace, wh
 """
 
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +20,8 @@ import ray_head
 from tests.cluster.manifests import KUBERAY
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
-LEAVE = [sys.executable, str(KUBERAY / "base/leave.py")]
+STOP_JOBS = [sys.executable, str(KUBERAY / "base/stop_jobs.py")]
+GRACE = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 ALONE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 LIMIT_S = 240
 TRAINING = """
@@ -74,7 +77,7 @@ def head(tmp_path_factory):
 
 @pytest.fixture
 def pod(head, tmp_path):
-    """A worker's node with a view of its own processes alone; its first process, and its port."""
+    """A worker's node, started in a PID namespace by the shell that KubeRay uses."""
     if os.geteuid() != 0:
         pytest.skip("a PID namespace of its own takes root")
     port = background.free_port(53365)
@@ -82,19 +85,26 @@ def pod(head, tmp_path):
         "address": head["RAY_ADDRESS"],
         "node-ip-address": "127.0.0.1",
         "num-cpus": 1,
-        "resources": '{"pod": 1}',
+        "resources": shlex.quote('{"pod": 1}'),
         "object-store-memory": 100 * 2**20,
         "dashboard-agent-listen-port": port,
     }
-    start = [*ray_head.RAY, "start", "--block", *(f"--{k}={v}" for k, v in options.items())]
+    words = [*ray_head.RAY, "start", "--block", *(f"--{k}={v}" for k, v in options.items())]
+    env = {**head, GRACE: "200"}
+    env.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")  # by which a head is alone
     with (tmp_path / "pod.log").open("w") as log:
-        outer = subprocess.Popen([*ALONE, *start], env=head, stdout=log, stderr=subprocess.STDOUT)
+        outer = subprocess.Popen(
+            [*ALONE, "/bin/bash", "-lc", "--", f"ulimit -n 4096; {' '.join(words)}"],
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
     until = time.monotonic() + LIMIT_S
     while not children.read_text().split():
         assert time.monotonic() < until
         time.sleep(0.1)
-    yield children.read_text().split()[0], port
+    yield int(children.read_text().split()[0]), port, outer
     outer.kill()
     outer.wait()
 
@@ -110,35 +120,21 @@ def begin(program, *arguments, env):
     )
 
 
-def test_a_worker_that_ends_is_drained_first_and_left_when_training_has_gone(head, pod):
-    first, port = pod
+def test_a_worker_that_is_told_to_end_is_left_by_training_before_it_does(head, pod, tmp_path):
+    first, port, outer = pod
     training = begin(TRAINING, env=head)
     node = training.stdout.readline().strip()
+    assert node, (tmp_path / "pod.log").read_text()
     assert status(port, "/api/local_raylet_healthz") == 200
-    enter = ["nsenter", "--target", first, "--pid", "--mount"]
-    hook = subprocess.Popen(
-        [*enter, *LEAVE, "worker", "200"], env=head, stderr=subprocess.PIPE, text=True
-    )
+    os.kill(first, signal.SIGTERM)  # as the kubelet does, to the pod's first process
     drained, deadline = training.stdout.readline().split()
     assert drained == node
     assert 100 < float(deadline) - time.time() < 200
-    assert hook.poll() is None, "it left while training had not"
+    assert outer.poll() is None, "it ended while training had not left"
     training.communicate("go on\n", timeout=LIMIT_S)
-    _, said = hook.communicate(timeout=LIMIT_S)
-    assert hook.returncode == 0, said
-    assert f"node {node[:12]}: drains" in said
+    outer.wait(timeout=LIMIT_S)
     assert time.time() < float(deadline), "it waited although there was nothing to wait for"
-
-
-def test_a_worker_whose_node_has_ended_already_leaves_at_once(head):
-    if os.geteuid() != 0:
-        pytest.skip("a PID namespace of its own takes root")
-    begun = time.monotonic()
-    done = subprocess.run(
-        [*ALONE, *LEAVE, "worker", "2000"], env=head, timeout=LIMIT_S, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert time.monotonic() - begun < LIMIT_S
+    assert "Local node finished draining" in (tmp_path / "pod.log").read_text()
 
 
 def test_a_head_that_ends_stops_its_jobs_and_waits_for_them(head, tmp_path):
@@ -146,8 +142,8 @@ def test_a_head_that_ends_stops_its_jobs_and_waits_for_them(head, tmp_path):
     client = begin(CLIENT, f"{sys.executable} {tmp_path / 'job.py'}", env=head)
     job = client.stdout.readline().strip()
     port = head["RAY_API_SERVER_ADDRESS"].rpartition(":")[2]
-    leave = [*LEAVE, "head", "200", "--port", port]
-    done = subprocess.run(leave, env=head, timeout=LIMIT_S, capture_output=True, text=True)
+    stop = [*STOP_JOBS, "200", "--port", port]
+    done = subprocess.run(stop, env=head, timeout=LIMIT_S, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"job {job}: told to stop" in done.stderr
     told, _ = client.communicate("go on\n", timeout=LIMIT_S)

@@ -123,37 +123,6 @@ CASES = [
     ),
     (
         "gpu8-train",
-        leaving.short_grace,
-        put(f"{POD}.terminationGracePeriodSeconds", 30),
-        "worker: killed within 150 s, which leave.py may take",
-    ),
-    ("gpu8-train", leaving.short_grace, put(f"{RAY}.lifecycle", {}), "preStop None does not say"),
-    (
-        "gpu8-train",
-        leaving.short_grace,
-        put(f"{RAY}.lifecycle.preStop.exec.command.3", "20"),
-        r"worker: 20 s for a checkpoint that takes \d\d s",
-    ),
-    (
-        "gpu8-train",
-        leaving.short_grace,
-        put(f"{HEAD_POD}.containers.0.env", []),
-        r"head: 3 s for a checkpoint that takes \d\d s",
-    ),
-    (
-        "gpu8-train",
-        leaving.short_grace,
-        put(f"{HEAD_POD}.containers.0.env.0.value", "170"),
-        "leaves before a stopped job is killed, after 170 s",
-    ),
-    (
-        "gpu8-train",
-        leaving.short_grace,
-        put(f"{RAY}.volumeMounts", []),
-        "leave.py is not mounted",
-    ),
-    (
-        "gpu8-train",
         machines.restarted_under_the_autoscaler,
         put("enableInTreeAutoscaling", True),
         "version is not v2",
@@ -163,6 +132,37 @@ CASES = [
         machines.restarted_under_the_autoscaler,
         put(f"{POD}.restartPolicy", "Always"),
         "group spot: restartPolicy is not Never",
+    ),
+    (
+        "gpu8-train",
+        leaving.short_grace,
+        put(f"{POD}.terminationGracePeriodSeconds", 160),
+        "gpu: killed after 160 s, and leaving may take 150",
+    ),
+    ("gpu8-train", leaving.short_grace, put(f"{RAY}.env", []), r"gpu: 30 s for a checkpoint"),
+    (
+        "gpu8-train",
+        leaving.short_grace,
+        put(f"{HEAD_POD}.containers.0.env", []),
+        r"head: 3 s for a checkpoint that takes 42 s",
+    ),
+    (
+        "gpu8-train",
+        leaving.short_grace,
+        put(f"{HEAD_POD}.containers.0.env.0.value", "150"),
+        "head: ends before a job is killed, after 150 s",
+    ),
+    (
+        "gpu8-train",
+        leaving.short_grace,
+        put(f"{HEAD_POD}.containers.0.lifecycle", {}),
+        "head: preStop None does not stop the jobs",
+    ),
+    (
+        "gpu8-train",
+        leaving.short_grace,
+        put(f"{HEAD_POD}.containers.0.volumeMounts", []),
+        r"head: stop_jobs\.py is not mounted",
     ),
 ]
 

@@ -76,6 +76,6 @@ def test_a_field_that_is_misspelt_or_of_the_wrong_type_is_found(spoil, fault, de
 
 def test_a_folder_that_misses_a_file_is_not_rendered(tmp_path):
     copy = shutil.copytree(KUBERAY, tmp_path / "kuberay")
-    (copy / "base/leave.py").unlink()
-    with pytest.raises(AssertionError, match=r"leave\.py"):
+    (copy / "base/stop_jobs.py").unlink()
+    with pytest.raises(AssertionError, match=r"stop_jobs\.py"):
         rendered(copy / "runs/gpu8-train")
