@@ -1,0 +1,53 @@
+"""What cluster/kuberay/README.md tells an operator to write and to apply."""
+
+import re
+import shutil
+
+from retdm.config import load_config
+from tests.cluster.leaving import seconds_to_save
+from tests.cluster.manifests import CLUSTERS, KUBERAY, ROOT, clusters, rendered
+from tests.cluster.schemas import KUBERNETES
+from tests.cluster.test_manifests import CHECKS
+
+TEXT = (KUBERAY / "README.md").read_text()
+
+
+def test_the_example_of_an_own_folder_is_sound_and_changes_what_it_says(tmp_path):
+    shutil.copytree(KUBERAY, tmp_path / "kuberay")
+    (tmp_path / "mine").mkdir()
+    example = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[1]
+    (tmp_path / "mine/kustomization.yaml").write_text(example)
+    documents = rendered(tmp_path / "mine")
+    assert {check.__name__: found for check in CHECKS if (found := check(documents))} == {}
+    (cluster,) = clusters(documents)
+    assert cluster.job["metadata"]["name"] == "pets"
+    assert "data.url=s3://photos/pets" in cluster.job["spec"]["entrypoint"]
+    shown = str(documents)
+    assert "registry.example.com" not in shown
+    assert "s3://retdm" not in shown
+    assert "role/photos" in shown
+
+
+def test_every_overlay_and_run_is_named_and_everything_named_is_there():
+    named = set(re.findall(r"`((?:overlays|runs|queues|components)/[\w-]+)`", TEXT))
+    named |= {f"runs/gpu8{end}" for end in re.findall(r"`(-(?:tune|compare))`", TEXT)}
+    assert set(CLUSTERS) <= named
+    for name in named:
+        assert (KUBERAY / name / "kustomization.yaml").is_file(), name
+
+
+def test_numbers_in_the_text_are_those_of_the_manifests():
+    (cluster,) = clusters(rendered("overlays/gpu8"))
+    pod = cluster.workers[0]["template"]["spec"]
+    recipe = load_config(ROOT / "jobs/recipes/coco2014-vgg16.toml")
+    shm, cache = [volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"][:2]]
+    assert _number(r"`/dev/shm`\* has (\d+ G)iB") == shm.removesuffix("i")
+    assert _number(r"`/cache`\* has (\d+ G)iB") == cache.removesuffix("i")
+    grace_s = pod["terminationGracePeriodSeconds"]
+    assert _number(r"`terminationGracePeriodSeconds` \((\d+);") == str(grace_s)
+    assert _number(r"for VGG-16 (\d+) s") == str(int(seconds_to_save(recipe)))
+    assert _number(r"schemas \(([\d.]+)\)") == KUBERNETES
+
+
+def _number(pattern):
+    return re.search(pattern, TEXT)[1].replace(" ", "")
