@@ -17,6 +17,7 @@ import pytest
 from tests.cluster.dockerfile import stages, words
 
 ROOT = Path(__file__).resolve().parents[2]
+CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 LONG = bool(os.environ.get("RETDM_LONG"))
 PLACES = ("/src", "/wheels", "/opt/retdm", "/home/retdm")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if LONG else 600)]
@@ -34,6 +35,7 @@ class Image:
 
     def build(self):
         for stage in stages((ROOT / "cluster/image/Dockerfile").read_text()):
+            self._at = "/"
             for one in stage.instructions:
                 if one.name == "WORKDIR":
                     self._at = one.text
@@ -73,6 +75,7 @@ class Image:
 
     def _stand_in(self):
         """Let the new environment see this one's packages, without its link to the checkout."""
+        self.shell("pip uninstall --yes setuptools", at=self.root)  # older, and first on the path
         folders = [path for path in sys.path if path.endswith("site-packages")]
         assert folders, site.getsitepackages()
         [there] = self.bin.parent.glob("lib/python*/site-packages")
@@ -123,8 +126,8 @@ def test_a_job_of_the_image_itself_runs_in_its_folder(image):
 
 @pytest.mark.skipif(not LONG, reason="RETDM_LONG=1 installs everything anew")
 def test_the_program_of_ray_is_there_at_the_version_of_the_constraints(image):
-    [pin] = re.findall(r"^ray==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    [pin] = re.findall(r"^ray==(\S+)$", CONSTRAINTS, re.M)
     assert f"version {pin}" in image.shell("ray --version", at=image.root)
-    [torch] = re.findall(r"^torch==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    [torch] = re.findall(r"^torch==(\S+)$", CONSTRAINTS, re.M)
     told = image.shell("python -c 'import torch; print(torch.__version__)'", at=image.root)
     assert told.startswith(torch)
