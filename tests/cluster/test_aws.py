@@ -1,7 +1,6 @@
-"""cluster/aws.yaml: valid by Ray's schema and EC2's model, and as closed as it says; no cloud is asked."""
+"""cluster/aws.yaml: valid by Ray's schema and EC2's model, and as closed as it says."""
 
 import copy
-import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import yaml
 
 import retdm
 from retdm.onray.workers import Workers
+from tests.cluster.policies import FOLDER, actions
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "cluster/aws.yaml").read_text()
@@ -150,21 +150,10 @@ def _operate(cloud):
     return cloud
 
 
-def _actions(name):
-    statements = json.loads((ROOT / f"cluster/iam/{name}.json").read_text())["Statement"]
-    return {
-        action
-        for statement in statements
-        for action in (
-            [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
-        )
-    }
-
-
 def test_the_heads_policy_has_exactly_what_its_autoscaler_asks(cloud):
     asked = {operation for operation, _ in _operate(cloud)}
     # Starting a machine with a role is an action of its own, which is no call.
-    assert _actions("head") == asked | {"iam:PassRole"}
+    assert actions("head") == asked | {"iam:PassRole"}
 
 
 def test_what_is_started_carries_the_tag_by_which_the_heads_policy_knows_its_own(cloud):
@@ -177,11 +166,8 @@ def test_what_is_started_carries_the_tag_by_which_the_heads_policy_knows_its_own
         if f"TagSpecification.1.Tag.{number}.Key" in request
     }
     assert tags["ray-cluster-name"] == CONFIG["cluster_name"]
-    policy = (ROOT / "cluster/iam/head.json").read_text()
-    assert (
-        policy.count(f'tag/ray-cluster-name": "{CONFIG["cluster_name"]}"'.replace("tag", "Tag"))
-        == 2
-    )
+    policy = (FOLDER / "head.json").read_text()
+    assert policy.count(f'Tag/ray-cluster-name": "{CONFIG["cluster_name"]}"') == 2
     assert request["InstanceMarketOptions.MarketType"] == "spot"
 
 
@@ -254,20 +240,20 @@ def test_the_image_is_the_one_that_is_built_from_this_version():
 
 
 def test_the_nodes_policies_read_the_token_and_the_image_that_are_named():
-    assert _actions("node") == {
+    assert actions("node") == {
         "ecr:BatchGetImage",
         "ecr:GetAuthorizationToken",
         "ecr:GetDownloadUrlForLayer",
         "ssm:GetParameter",
     }
-    text = (ROOT / "cluster/iam/node.json").read_text()
+    text = (FOLDER / "node.json").read_text()
     assert "parameter/retdm/ray-token" in text
     assert "--name /retdm/ray-token" in TEXT
     assert "repository/retdm" in text
 
 
 def test_every_word_to_fill_in_is_told_and_filled_by_one_file():
-    policies = [path.read_text() for path in (ROOT / "cluster/iam").glob("*.json")]
+    policies = [path.read_text() for path in FOLDER.glob("*.json")]
     left = "\n".join([TEXT.partition("cluster_name")[2], *policies])
     found = set(re.findall(r"\b[A-Z][A-Z_]{2,}\b", left)) & {*PLACEHOLDERS, "BUCKET"}
     assert found == {*PLACEHOLDERS, "BUCKET"}
