@@ -27,7 +27,7 @@ def describe_data(config: Config, manifest: Manifest, store: Store) -> list[str]
     if missing := sorted(wanted - set(store.names())):
         raise ShardError(
             f"{store.url}: {counted(len(missing), 'file')} of {len(wanted)} in the manifest "
-            f"missing, first {missing[0]}; upload again what is missing, or build the shard set anew"
+            f"missing, first {missing[0]}; upload what is missing, or build the shard set anew"
         )
     return [
         f"data: {manifest.name}, {len(manifest.labels)} labels, {splits[0].samples} training "

@@ -98,7 +98,7 @@ def test_files_that_the_manifest_names_and_are_gone_are_counted_and_one_is_named
     (copied / "train/labels.parquet").unlink()
     message = (
         rf"{copied}: 2 files of \d+ in the manifest missing, first train/000000\.tar; "
-        "upload again what is missing, or build the shard set anew"
+        "upload what is missing, or build the shard set anew"
     )
     with pytest.raises(ShardError, match=message):
         _told(settings(str(copied)), tmp_path / "run")
