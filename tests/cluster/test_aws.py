@@ -2,6 +2,8 @@
 
 import copy
 import re
+import runpy
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import pytest
 import yaml
 
 import retdm
+from retdm.config import load_config
 from retdm.onray.workers import Workers
 from tests.cluster.policies import FOLDER, actions
 
@@ -199,6 +202,18 @@ def test_the_workers_have_the_gpus_of_the_run_that_is_described():
     assert f"--workers {text}" in TEXT
 
 
+def test_the_command_of_the_run_is_one_that_the_program_takes():
+    text = RUNNING.replace("\\\n", " ")
+    [command] = re.findall(r"python (jobs/train\.py .*)", text)
+    file, *words = shlex.split(command)
+    args = runpy.run_path(str(ROOT / file))["parser"]().parse_args(words)
+    config = load_config(ROOT / args.recipe, args.set)
+    assert config.data.url == "s3://BUCKET/coco2014"
+    assert args.storage == "s3://BUCKET/runs"
+    # There is no GPU before one is asked for.
+    assert (WORKER["min_workers"], config.run.gpus) == (0, "required")
+
+
 def test_both_kinds_have_roles_keys_groups_and_metadata_by_token_alone():
     for kind, profile in ((HEAD, "retdm-head"), (WORKER, "retdm-worker")):
         node = kind["node_config"]
@@ -232,7 +247,7 @@ def test_the_image_is_the_one_that_is_built_from_this_version():
     from ray import __version__ as ray_version
 
     name = CONFIG["docker"]["image"].rpartition("/")[2]
-    assert name == f"retdm:{retdm.__version__}"
+    assert name == f"retdm:{retdm.__version__}-ray{ray_version}"
     assert f"-t ACCOUNT.dkr.ecr.REGION.amazonaws.com/{name} " in RUNNING
     # `ray up` wants the version here to be that of the image, which is that of the constraints.
     assert f"ray=={ray_version}\n" in (ROOT / "constraints.txt").read_text()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import retdm
 from tests.cluster.dockerfile import stages, words
 from tests.cluster.image_rules import faults
 
@@ -122,4 +123,6 @@ def test_the_builder_is_sent_what_is_copied_and_nothing_else():
 
 
 def test_the_comment_says_the_command_of_the_build():
-    assert re.search(r"docker build -f cluster/image/Dockerfile -t \S+ \.$", DOCKERFILE, re.M)
+    [pin] = re.findall(r"^ray==(\S+)$", CONSTRAINTS, re.M)
+    tag = f"retdm:{retdm.__version__}-ray{pin}"
+    assert f"docker build -f cluster/image/Dockerfile -t REGISTRY/{tag} .\n" in DOCKERFILE
