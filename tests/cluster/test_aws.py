@@ -188,6 +188,14 @@ def test_workers_are_spot_machines_and_the_head_is_not():
     assert "InstanceMarketOptions" not in HEAD["node_config"]
 
 
+def test_workers_and_no_others_wait_for_the_notice_that_they_are_taken_back():
+    [watch] = [line for line in CONFIG["worker_start_ray_commands"] if "spot_notice" in line]
+    assert " python /opt/retdm/spot_notice.py $RAY_HEAD_IP:6379 " in watch
+    copied = "COPY cluster/image/spot_notice.py /opt/retdm/\n"
+    assert copied in (ROOT / "cluster/image/Dockerfile").read_text()
+    assert not [line for line in CONFIG["head_start_ray_commands"] if "spot_notice" in line]
+
+
 def test_the_head_takes_no_work():
     assert HEAD["resources"] == {"CPU": 0, "GPU": 0}
     [start] = [line for line in CONFIG["head_start_ray_commands"] if line.startswith("ray start")]
