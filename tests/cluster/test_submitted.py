@@ -69,7 +69,7 @@ def test_bad_input_fails_the_job_with_its_line_and_the_programs_status_2(ray):
     words = ("python", "jobs/train.py", "jobs/recipes/demo.toml", "--set", "bank.sise=3")
     status, said = _submit(ray, *words, options=("--submission-id", "wrong"))
     assert status == 1, said
-    assert "error: unknown setting bank.sise; did you mean bank.size?" in said
+    assert "demo.toml: unknown setting bank.sise; did you mean bank.size?\n" in said
     assert "Traceback" not in said
     assert "failed with exit code 2" in said
     status, said = ray("job", "list")

@@ -4,6 +4,7 @@ import pytest
 
 from retdm.config import Config, parse
 from retdm.onray.asked import describe_asked, for_worker, wants_gpus
+from retdm.onray.compare_run import concurrency_for
 from retdm.onray.workers import Workers
 
 
@@ -43,3 +44,9 @@ def test_what_is_asked_for_is_told(gpus, told):
         f"asks Ray for: {told}",
         "beside each worker: 3 loading processes (data.loader_workers), which Ray does not count",
     ]
+
+
+@pytest.mark.parametrize(("gpus", "fit"), [("auto", 1), ("required", 1), ("none", 4)])
+def test_runs_at_a_time_share_the_gpus_where_they_ask_for_them(gpus, fit, monkeypatch):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 20.0, "GPU": 1.0})
+    assert concurrency_for(_config(gpus), Workers(1, 1)) == fit
