@@ -42,7 +42,11 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="continue a run of this name (auto), refuse to (never), or insist (must)",
     )
-    out.add_argument("--dry-run", action="store_true", help="check the recipe and stop")
+    out.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check settings, data and storage, say what would be done, and stop",
+    )
     return out
 
 
@@ -56,15 +60,16 @@ def main() -> int:
         raise ConfigError(
             "data.url is empty; name the shard set, for example --set data.url=s3://photos/scene"
         )
+    name = args.run_name or f"{Path(args.recipe).stem}-{config.method}-s{config.seed}"
     # Torch and Ray take seconds to import, which a wrong setting need not wait for.
     if args.dry_run:
-        from retdm.train.dry_run import describe
+        from retdm.onray.dry_run import describe_run
 
-        print("\n".join(describe(config, workers=workers.high)))
+        url = join_url(args.storage, name)
+        print("\n".join(describe_run(config, url=url, workers=workers, resume=args.resume)))
         return 0
     from retdm.onray.launch import run_on_ray
 
-    name = args.run_name or f"{Path(args.recipe).stem}-{config.method}-s{config.seed}"
     result = run_on_ray(
         config, storage=args.storage, name=name, workers=workers, resume=args.resume
     )

@@ -45,7 +45,11 @@ class RunSettings(Settings):
         "or MAX of --workers MIN:MAX",
     )
     cpus_per_worker: float = Field(default=1.0, gt=0, description="CPU cores of one worker")
-    gpus: Literal["auto", "none"] = Field(default="auto", description="One GPU each if there are")
+    gpus: Literal["auto", "required", "none"] = Field(
+        default="auto",
+        description="One GPU for each worker: if the cluster has enough when the run starts "
+        "(auto), also where machines come only when they are asked for (required), never (none)",
+    )
     collective_timeout_s: int = Field(default=1800, ge=1)
     max_failures: int = Field(default=3, ge=0, description="Restarts after lost workers")
     resize_check_s: float = Field(

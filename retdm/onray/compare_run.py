@@ -17,6 +17,7 @@ import ray
 from retdm.config import Config
 from retdm.console import counted
 from retdm.errors import RetdmError
+from retdm.onray.asked import wants_gpus
 from retdm.onray.compare_plan import Cell
 from retdm.onray.compare_standing import standing, starting
 from retdm.onray.failures import in_one_line
@@ -46,7 +47,7 @@ def concurrency_for(config: Config, workers: Workers) -> int:
     cores = workers.high * (config.run.cpus_per_worker + config.data.loader_workers)
     fit = have.get("CPU", 0) / cores
     gpus = have.get("GPU", 0)
-    if config.run.gpus == "auto" and gpus >= workers.low:
+    if wants_gpus(config, workers, gpus):
         fit = min(fit, gpus / workers.high)
     return max(1, int(fit))
 

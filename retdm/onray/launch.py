@@ -21,6 +21,7 @@ from retdm.console import Stopped
 from retdm.data.manifest import load_manifest
 from retdm.errors import ConfigError
 from retdm.methods import build_method
+from retdm.onray.asked import for_worker, wants_gpus
 from retdm.onray.draining import LeaveOutDraining
 from retdm.onray.failures import Watch, explain, speak
 from retdm.onray.placement import Placement
@@ -127,7 +128,7 @@ def _fit(
     _check_room(config, workers)
     filesystem, path = arrow_filesystem(storage)
     placement = Placement()
-    use_gpu = config.run.gpus == "auto" and ray.cluster_resources().get("GPU", 0) >= workers.low
+    use_gpu = wants_gpus(config, workers, ray.cluster_resources().get("GPU", 0))
     trainer = ray.train.torch.TorchTrainer(
         _worker,
         train_loop_config={
@@ -144,10 +145,7 @@ def _fit(
             num_workers=workers.for_ray,
             elastic_resize_monitor_interval_s=config.run.resize_check_s,
             use_gpu=use_gpu,
-            resources_per_worker={
-                "CPU": config.run.cpus_per_worker,
-                **({"GPU": 1} if use_gpu else {}),
-            },
+            resources_per_worker=for_worker(config, use_gpu=use_gpu),
         ),
         run_config=ray.train.RunConfig(
             name=name,
@@ -190,7 +188,7 @@ def _fit_stoppably(trainer: ray.train.torch.TorchTrainer, run: str) -> None:
 
 
 def _check_room(config: Config, workers: Workers) -> None:
-    """Refuse more workers than this machine's own Ray has cores for: it would wait for ever.
+    """Refuse more workers than this machine's own Ray has room for: it would wait for ever.
 
     A cluster, which a job finds through RAY_ADDRESS, may grow or become free.
 
@@ -204,6 +202,12 @@ def _check_room(config: Config, workers: Workers) -> None:
             f"--workers {workers.low} needs {wanted:g} CPU cores (run.cpus_per_worker is "
             f"{config.run.cpus_per_worker:g}), Ray on this machine has {cores:g}; ask for fewer "
             "workers, or submit to a cluster"
+        )
+    gpus = ray.cluster_resources().get("GPU", 0)
+    if config.run.gpus == "required" and workers.low > gpus and "RAY_ADDRESS" not in os.environ:
+        raise ConfigError(
+            f"--workers {workers.low} needs {workers.low} GPUs (run.gpus is 'required'), Ray on "
+            f"this machine has {gpus:g}; set run.gpus=auto, or submit to a cluster"
         )
 
 

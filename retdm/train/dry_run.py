@@ -3,35 +3,54 @@
 import torch
 
 from retdm.config import Config
-from retdm.data.manifest import load_manifest
-from retdm.methods import Method, build_method
+from retdm.console import counted
+from retdm.data.manifest import Manifest
+from retdm.errors import ShardError
+from retdm.methods import Method
 from retdm.methods.fitted import FittedMethod
-from retdm.storage import open_store
+from retdm.storage import Store
 from retdm.train.risk import divergence_risk
 from retdm.train.stages import plan_stages
 
 _FLOAT_BYTES = 4
 
 
-def describe(config: Config, *, workers: int) -> list[str]:
-    """Lines that tell model size, stages and steps; runs one image through the network.
-
-    Pretrained weights are not loaded and the shards are only looked at, so that a recipe for
-    eight GPUs can be checked on a laptop. What could not be checked is said.
+def describe_data(config: Config, manifest: Manifest, store: Store) -> list[str]:
+    """Lines that tell of the shard set, whose files are looked for and not read.
 
     Raises:
-        RetdmError: If the settings, the model or the stages are wrong.
+        ShardError: If it lacks a split of the run, or files.
     """
-    lines, labels, samples = [], 80, None
-    if config.data.url:
-        manifest = load_manifest(open_store(config.data.url))
-        labels = len(manifest.labels)
-        train, *_ = manifest.splits_of(config.data)
-        samples = train.samples
-        lines.append(f"data: {manifest.name}, {labels} labels, {samples} training images")
-    else:
-        lines.append(f"data: NOT CHECKED, data.url is empty; assuming {labels} labels")
-    method = build_method(config, labels=labels, load_weights=False)
+    splits = manifest.splits_of(config.data)
+    wanted = {split.table for split in splits}
+    wanted |= {name for split in splits for s in split.shards for name in (s.name, s.index)}
+    if missing := sorted(wanted - set(store.names())):
+        raise ShardError(
+            f"{store.url}: {counted(len(missing), 'file')} of {len(wanted)} in the manifest "
+            f"missing, first {missing[0]}; upload what is missing, or build the shard set anew"
+        )
+    return [
+        f"data: {manifest.name}, {len(manifest.labels)} labels, {splits[0].samples} training "
+        f"images; all {len(wanted)} files are there"
+    ]
+
+
+def describe(config: Config, method: Method, *, samples: int | None, workers: int) -> list[str]:
+    """Lines that tell model size, stages and steps; runs one image through the network.
+
+    Pretrained weights are not loaded, so that a recipe for eight GPUs can be checked on a
+    laptop. What could not be checked is said.
+
+    Args:
+        config: The resolved settings.
+        method: Built by them, without pretrained weights.
+        samples: Training images; None if nothing is known of the data.
+        workers: As many as there may be.
+
+    Raises:
+        RetdmError: If the model or the stages are wrong.
+    """
+    lines = []
     side = config.data.image_size
     scores = method.scores(torch.zeros(1, 3, side, side, dtype=torch.uint8))
     lines.append(

@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "jobs/recipes").glob("*.toml"))
 
 
-def _train(*arguments, cwd):
+def _train(*arguments, cwd, **variables):
     command = [sys.executable, str(ROOT / "jobs/train.py"), *arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=240)
 
 
@@ -55,12 +55,34 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, message):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["--storage=s3://b/runs", "--set=data.url=s3://b/data"])
+def test_a_dry_run_finds_storage_and_data_that_cannot_be_reached(tmp_path, wrong):
+    unreachable = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "RETDM_S3_PATIENCE_S": "0.2",
+    }
+    here = ("--storage", str(tmp_path / "runs"))
+    words = (str(RECIPES[0]), "--dry-run", *here, wrong)
+    done = _train(*words, cwd=tmp_path, **unreachable)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: s3://b/")
+    assert "cannot reach http://127.0.0.1:1 " in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_passes_a_dry_run(tmp_path, recipe):
     done = _train(str(recipe), "--workers", "8", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for line in (
         "data: NOT CHECKED",
+        "  data.batch_size = ",
+        "asks Ray for: 8 workers, each 1 CPU",
         "stage 1: trains image, classifier on bce",
         "reading: score",
     ):

@@ -40,6 +40,17 @@ def test_more_workers_than_this_machine_has_cores_are_refused(monkeypatch):
     _check_room(Config(), Workers(3, 3))
 
 
+def test_gpus_that_are_required_and_not_on_this_machine_are_refused(monkeypatch):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0, "GPU": 1.0})
+    required = parse(Config, {"run": {"gpus": "required"}}, source="test")
+    _check_room(required, Workers(1, 2))
+    message = r"--workers 2 needs 2 GPUs \(run.gpus is 'required'\), .* has 1; set run.gpus=auto"
+    with pytest.raises(ConfigError, match=message):
+        _check_room(required, Workers(2, 2))
+    monkeypatch.setenv("RAY_ADDRESS", "a-cluster:6379")
+    _check_room(required, Workers(2, 2))
+
+
 def test_workers_wait_for_each_other_in_ray_as_long_as_in_other_collectives(
     training, shards, tmp_path, monkeypatch
 ):

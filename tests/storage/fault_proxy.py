@@ -56,8 +56,9 @@ class _Message:
 class FaultProxy:
     """A proxy before `upstream`; use it in a `with` block.
 
-    `inject` adds a fault, `clear` removes all. `seen` counts requests by method, `injected` the
-    faults by kind. Requests that carry a session token in `expired_tokens` are refused.
+    `inject` adds a fault, `clear` removes all. `seen` counts requests by method, `requests` has
+    them as "METHOD /bucket/key?query", `injected` counts the faults by kind. Requests that carry a
+    session token in `expired_tokens` are refused.
     """
 
     def __init__(self, upstream: str, *, seed: int = 0) -> None:
@@ -70,6 +71,7 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.seen: Counter[str] = Counter()
+        self.requests: set[str] = set()
         self.injected: Counter[str] = Counter()
         self.expired_tokens: set[str] = set()
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -104,6 +106,7 @@ class FaultProxy:
         """Pass everything on, and count from 0 again."""
         self._faults.clear()
         self.seen.clear()
+        self.requests.clear()
         self.injected.clear()
         self.expired_tokens.clear()
 
@@ -171,6 +174,7 @@ class FaultProxy:
             return False
         method, target, _ = request.start.split(" ", 2)
         self.seen[method] += 1
+        self.requests.add(f"{method} {target}")
         kind = self._draw(f"{method} {target}", request)
         if kind in _CODES:
             assert kind is not None

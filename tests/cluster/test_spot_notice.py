@@ -1,0 +1,127 @@
+"""EC2's notice that a spot machine is taken back reaches Ray; the service is one of our own."""
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import ray_head
+
+PROGRAM = Path(__file__).resolve().parents[2] / "cluster/image/spot_notice.py"
+sys.path.insert(0, str(PROGRAM.parent))
+import spot_notice  # noqa: E402
+
+
+class Metadata(http.server.BaseHTTPRequestHandler):
+    """Answers as EC2's service does: to those who fetched a token, and 404 while all is well."""
+
+    def do_PUT(self):
+        good = self.path == "/latest/api/token"
+        ttl = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds")
+        self._answer(200 if good and ttl else 400, "a-token")
+
+    def do_GET(self):
+        self.server.asked += 1
+        if self.headers.get("X-aws-ec2-metadata-token") != "a-token":
+            self._answer(401, "")
+        elif self.path != "/latest/meta-data/spot/instance-action":
+            self._answer(400, "")
+        else:
+            self._answer(
+                *self.server.answers[min(self.server.asked, len(self.server.answers)) - 1]
+            )
+
+    def _answer(self, status, text):
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def metadata():
+    """`metadata((404, ""), (200, "..."))`: its address; the last answer is given for ever."""
+    servers = []
+
+    def serve(*answers):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
+        server.answers, server.asked = answers, 0
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def _notice(at):
+    told = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return json.dumps({"action": "terminate", "time": told})
+
+
+def test_the_time_of_the_notice_is_read_with_a_token(metadata):
+    assert spot_notice.notice(metadata((200, _notice(2_000_000_000)))) == 2_000_000_000
+
+
+def test_while_there_is_no_notice_it_is_asked_for_again_without_a_word(metadata, capsys):
+    url = metadata((404, ""), (404, ""), (200, _notice(2_000_000_000)))
+    assert spot_notice.wait_for_notice(url, every_s=0.01) == 2_000_000_000
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "answer", [(500, ""), (200, "no JSON"), (200, "[]"), (200, "{}"), (200, '{"time": "soon"}')]
+)
+def test_an_answer_that_is_none_is_told_and_asked_for_again(metadata, answer, capsys):
+    url = metadata(answer, (200, _notice(2_000_000_000)))
+    assert spot_notice.wait_for_notice(url, every_s=0.01) == 2_000_000_000
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{url}: ")
+    assert line.endswith("; asking again")
+
+
+def test_a_service_that_is_not_there_knows_of_nothing(capsys):
+    assert spot_notice.notice("http://127.0.0.1:1") is None
+    assert "asking again" in capsys.readouterr().err
+
+
+DRAINING = """
+import json, ray, ray._private.state as state, time
+ray.init(address="auto", log_to_driver=False)
+until = time.time() + 120
+while not (found := state.state.get_draining_nodes()) and time.time() < until:
+    time.sleep(0.2)
+print(json.dumps(list(found.values())))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_the_node_drains_until_the_time_of_the_notice(metadata, tmp_path):
+    at = int(time.time()) + 900
+    client = ray_head.start(tmp_path / "head", num_cpus=1, tied=True)
+    try:
+        # Other heads' nodes on this machine are none that this head knows.
+        words = [PROGRAM, client["RAY_ADDRESS"], "--metadata", metadata((200, _notice(at)))]
+        assert "drains" in _python(*map(str, words), env=client).stderr
+        assert json.loads(_python("-c", DRAINING, env=client).stdout) == [1000 * at]
+    finally:
+        ray_head.stop(tmp_path / "head")
+
+
+def _python(*words, env):
+    done = subprocess.run(
+        [sys.executable, *words], env=os.environ | env, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return done
