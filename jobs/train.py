@@ -8,9 +8,9 @@ from retdm.config import load_config
 from retdm.console import run
 from retdm.errors import ConfigError
 from retdm.evaluation import metric_table
-from retdm.onray.options import check_storage, job_parser
+from retdm.onray.options import check_apart, check_storage, job_parser
 from retdm.onray.workers import Workers
-from retdm.storage import join_url
+from retdm.storage import join_url, open_store
 
 EXAMPLES = """examples:
   python jobs/train.py jobs/recipes/scene.toml --set data.url=s3://photos/scene --workers 2
@@ -56,6 +56,9 @@ def main() -> int:
         raise ConfigError(
             "data.url is empty; name the shard set, for example --set data.url=s3://photos/scene"
         )
+    name = args.run_name or f"{Path(args.recipe).stem}-{config.method}-s{config.seed}"
+    if config.data.url:
+        check_apart(open_store(join_url(args.storage, name)), config.data.url)
     # Torch and Ray take seconds to import, which a wrong setting need not wait for.
     if args.dry_run:
         from retdm.train.dry_run import describe
@@ -64,7 +67,6 @@ def main() -> int:
         return 0
     from retdm.onray.launch import run_on_ray
 
-    name = args.run_name or f"{Path(args.recipe).stem}-{config.method}-s{config.seed}"
     result = run_on_ray(
         config, storage=args.storage, name=name, workers=workers, resume=args.resume
     )
