@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 
 from retdm.config import TuneSettings
 from retdm.errors import CheckpointError, StorageError
-from retdm.search.database import explained, open_database
+from retdm.search.connection import explained
+from retdm.search.database import open_database
 from retdm.search.study import Trials
 from retdm.storage import open_store
 
