@@ -127,6 +127,11 @@ class TuneSettings(Settings):
     )
 
     @property
+    def unlimited(self) -> bool:
+        """Whether time alone ends the search."""
+        return self.trials is None and self.hours > 0 and self.sampler != "grid"
+
+    @property
     def limit(self) -> int:
         """Trials in all."""
         return self.trials or (_NO_LIMIT if self.hours else 30)

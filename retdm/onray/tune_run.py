@@ -106,7 +106,8 @@ def run_search(
     if not ray.is_initialized():
         ray.init(log_to_driver=True)
     at_once = min(trials.left, concurrency or concurrency_for(plan.base, plan.workers))
-    log.info("%s to run, %d at a time", counted(trials.left, "trial"), at_once)
+    count = "trials" if trials.unlimited else counted(trials.left, "trial")
+    log.info("%s to run, %d at a time", count, at_once)
     searcher = StudySearcher(trials, plan, database, until=until, on_end=on_end)
 
     def search() -> None:

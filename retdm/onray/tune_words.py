@@ -14,8 +14,7 @@ def describe(plan: SearchPlan) -> list[str]:
     tune = plan.tune
     lines = [f"search: {plan.home}"]
     lines += [f"  {name}: {_range(domain)}" for name, domain in tune.space.items()]
-    unlimited = tune.trials is None and tune.hours
-    budget = "trials" if unlimited else counted(tune.limit, "trial")
+    budget = "trials" if tune.unlimited else counted(tune.limit, "trial")
     if tune.sampler == "grid":
         there = len(combinations(tune.space, tune.grid_points))
         budget = f"{min(tune.limit, there)} trials of {there} combinations"

@@ -139,7 +139,7 @@ def standing_line(study: optuna.Study | None, tune: TuneSettings) -> str:
         line += f" ({', '.join(counts)})"
     if spent := study.user_attrs.get(SPENT):
         line += f", {spent / 3600:.2g} hours so far"
-    if tune.trials is None and tune.hours:
+    if tune.unlimited:
         return line
     left = max(states.count(TrialState.RUNNING), wanted(tune) - over)
     return f"{line}; {left} of {wanted(tune)} left"
@@ -163,8 +163,8 @@ def progress_line(trials: Trials, metrics: Sequence[str], number: int, elapsed: 
     said = one.user_attrs[WHY]
     if one.state == TrialState.COMPLETE:
         said = _shown(metrics, one.values)
-    line = f"trial {number} ({_params(one.params)}): {said}"
-    line += f"; {trials.over} of {trials.wanted} are over"
+    line = f"trial {number} ({_params(one.params)}): {said}; {trials.over}"
+    line += " are over" if trials.unlimited else f" of {trials.wanted} are over"
     best = best_trials(trials.study, metrics)
     if len(best) == 1:
         line += f"; best: trial {best[0].number}, {_shown(metrics, best[0].values)}"

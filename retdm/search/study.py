@@ -86,6 +86,11 @@ class Trials:
         return wanted(self._settings)
 
     @property
+    def unlimited(self) -> bool:
+        """Whether time alone ends the search."""
+        return self._settings.unlimited
+
+    @property
     def over(self) -> int:
         """Trials that have ended, however they did."""
         return len(self.study.get_trials(deepcopy=False, states=OVER))

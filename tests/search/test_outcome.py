@@ -152,6 +152,14 @@ def test_a_line_tells_each_trial_and_the_best_so_far(begin):
     )
 
 
+def test_where_time_alone_ends_a_search_no_number_of_trials_is_told(begin):
+    trials, tune = begin(hours=1, sampler="random")
+    trials.end(trials.next().number, "failed", "NaN")
+    assert ": NaN; 1 are over; elapsed" in progress_line(trials, tune.metrics, 0, 61.0)
+    assert TuneSettings(hours=1, trials=5).unlimited is False
+    assert TuneSettings(hours=1, sampler="grid").unlimited is False
+
+
 def test_a_line_tells_where_a_search_stands(begin):
     assert standing_line(None, TuneSettings()) == "study: a new one"
     trials, tune = begin(trials=6)
