@@ -112,9 +112,9 @@ def main() -> int:
     from retdm.search.database import look_into, open_database
     from retdm.search.outcome import standing_line
 
-    manifest = load_manifest(open_store(config.data.url))
     store = open_store(join_url(args.storage, args.run_name or f"{Path(args.recipe).stem}-tune"))
     check_apart(store, config.data.url)
+    manifest = load_manifest(open_store(config.data.url))
     if store.size(RUN) is not None:
         raise ConfigError(f"{store.url}: a run of this name exists; choose another --run-name")
     plan = plan_search(

@@ -96,7 +96,8 @@ def run_search(
         database: That `trials` are in.
         claim: On the search's folder.
         concurrency: Trials at a time; None: as many as the cluster has room for.
-        until: On the monotonic clock; no trial begins later. None: without limit.
+        until: On the monotonic clock; later only trials begin that an earlier program had begun.
+            None: without limit.
         on_end: Called with its number after each trial.
 
     Raises:

@@ -45,8 +45,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             trials: What was tried.
             plan: What trials run.
             database: That `trials` are in.
-            until: On the monotonic clock; no trial begins later but those that an earlier program
-                had begun. None: without limit.
+            until: On the monotonic clock; later only trials begin that an earlier program had
+                begun. None: without limit.
             on_end: Called with its number after each trial.
         """
         super().__init__()

@@ -147,7 +147,7 @@ class MariaDb(Server):
         )
         script = "CREATE DATABASE mysql;\nUSE mysql;\n"
         script += "\n".join((share / name).read_text() for name in tables)
-        script += "\n".join(f"{one};" for one in ("", *user))
+        script += "".join(f"\n{one};" for one in user) + "\n"
         (self.folder / "data").mkdir()
         shutil.chown(self.folder / "data", self.folder.owner(), self.folder.group())
         (self.folder / "first.sql").write_text(script)
