@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from retdm.console import counted, run
 from retdm.errors import CheckpointError, ConfigError, RetdmError
 from retdm.evaluation import EndedRun, compare_content, strict_json
-from retdm.onray.options import check_storage, job_parser
+from retdm.onray.options import check_apart, check_storage, job_parser
 from retdm.onray.workers import Workers
 from retdm.report import comparison_html, comparison_markdown
 from retdm.storage import join_url, open_store
@@ -81,11 +81,12 @@ def main() -> int:
             "data.url must be set and the same in all columns, for example "
             "--set data.url=s3://photos/scene"
         )
+    home = join_url(args.storage, args.run_name or f"{Path(args.recipe).stem}-compare")
+    check_apart(open_store(home), columns[0].config.data.url)
     manifest = load_manifest(open_store(columns[0].config.data.url))
     cells = plan_cells(columns, seeds, labels=len(manifest.labels), data_digest=manifest.digest)
     for line in without_effect(columns, cells):
         log.warning("warning: %s", line)
-    home = join_url(args.storage, args.run_name or f"{Path(args.recipe).stem}-compare")
     folder = join_url(home, "cells")
     if args.dry_run:
         _list(cells, folder)

@@ -8,9 +8,9 @@ from retdm.config import load_config
 from retdm.console import run
 from retdm.errors import ConfigError
 from retdm.evaluation import metric_table
-from retdm.onray.options import check_storage, job_parser
+from retdm.onray.options import check_apart, check_storage, job_parser
 from retdm.onray.workers import Workers
-from retdm.storage import join_url
+from retdm.storage import join_url, open_store
 
 EXAMPLES = """examples:
   python jobs/train.py jobs/recipes/scene.toml --set data.url=s3://photos/scene --workers 2
@@ -61,12 +61,14 @@ def main() -> int:
             "data.url is empty; name the shard set, for example --set data.url=s3://photos/scene"
         )
     name = args.run_name or f"{Path(args.recipe).stem}-{config.method}-s{config.seed}"
+    home = join_url(args.storage, name)
+    if config.data.url:
+        check_apart(open_store(home), config.data.url)
     # Torch and Ray take seconds to import, which a wrong setting need not wait for.
     if args.dry_run:
         from retdm.onray.dry_run import describe_run
 
-        url = join_url(args.storage, name)
-        print("\n".join(describe_run(config, url=url, workers=workers, resume=args.resume)))
+        print("\n".join(describe_run(config, url=home, workers=workers, resume=args.resume)))
         return 0
     from retdm.onray.launch import run_on_ray
 

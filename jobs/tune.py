@@ -9,7 +9,6 @@ import argparse
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from retdm.claims import Work, hold
 from retdm.config import Config, load_search, parse
 from retdm.console import Stopped, run
 from retdm.errors import ConfigError
-from retdm.onray.options import check_storage, job_parser
+from retdm.onray.options import check_apart, check_storage, job_parser
 from retdm.onray.workers import Workers
 from retdm.storage import Store, join_url, open_store
 
@@ -42,9 +41,11 @@ _SEARCHING = Work(
 )
 EXAMPLES = """examples:
   python jobs/tune.py jobs/recipes/scene.toml --set data.url=s3://photos/scene --trials 30
-  another space, for two hours, on the cluster:
+  one more setting, for two hours, on the cluster:
   ray job submit --working-dir . -- python jobs/tune.py jobs/recipes/scene.toml --hours 2 \\
       --trials 1000 --set 'tune.space.loss.tau = {log = [0.05, 2]}' ...
+  a space in the place of the recipe's (the one above is added to it):
+      --set 'tune.space = {"loss.k" = {int = [1, 9]}, "loss.tau" = {log = [0.05, 2]}}'
   all combinations of three values each:
       --set tune.sampler=grid --set tune.grid_points=3
   a study in a database of the team's (its URL may also come from RETDM_STUDY):
@@ -77,7 +78,11 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="go on with a search of this name (auto), refuse to (never), or insist (must)",
     )
-    out.add_argument("--dry-run", action="store_true", help="check and describe it, and stop")
+    out.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check and describe it and its study, write nothing, and stop",
+    )
     return out
 
 
@@ -98,12 +103,18 @@ def main() -> int:
         )
     # Torch and Ray take seconds to import, which a wrong setting need not wait for.
     from retdm.data.manifest import load_manifest
+    from retdm.data.split import open_split
     from retdm.onray.run_record import RUN
-    from retdm.onray.tune_plan import about, describe, plan_search
-    from retdm.search.database import explained, open_database
+    from retdm.onray.tune_plan import about, plan_search
+    from retdm.onray.tune_words import describe
+    from retdm.search.blind import blind_line
+    from retdm.search.connection import explained
+    from retdm.search.database import look_into, open_database
+    from retdm.search.outcome import standing_line
 
-    manifest = load_manifest(open_store(config.data.url))
     store = open_store(join_url(args.storage, args.run_name or f"{Path(args.recipe).stem}-tune"))
+    check_apart(store, config.data.url)
+    manifest = load_manifest(open_store(config.data.url))
     if store.size(RUN) is not None:
         raise ConfigError(f"{store.url}: a run of this name exists; choose another --run-name")
     plan = plan_search(
@@ -114,16 +125,20 @@ def main() -> int:
         workers=workers,
         source=args.recipe,
     )
-    print("\n".join(describe(plan)))
+    name, what = store.url.rpartition("/")[2], about(plan, manifest.digest)
+    with look_into(store, args.study) as database, explained(database.where):
+        standing = standing_line(database.known(name, what, args.resume), tune)
+    print("\n".join([*describe(plan), standing]), flush=True)
+    if line := blind_line(open_split(config.data.url, config.data.val_split)):
+        log.warning("warning: %s", line)
     if args.dry_run:
         return 0
     with (
         hold(store, _SEARCHING) as claim,
         open_database(store, args.study) as database,
-        explained(database.url),
+        explained(database.where),
     ):
-        name = store.url.rpartition("/")[2]
-        study = database.study(name, tune.metrics, about(plan, manifest.digest), args.resume)
+        study = database.study(name, tune.metrics, what, args.resume)
         return _search(plan, study, database, claim, store, args.concurrency)
 
 
@@ -139,21 +154,29 @@ def _search(
     from retdm.evaluation import metric_table
     from retdm.onray.tune_run import run_best, run_search, run_stages
     from retdm.report.search_text import search_text
+    from retdm.search.clock import Clock
     from retdm.search.outcome import best_trials, progress_line
     from retdm.search.study import Trials
 
-    begun, tune = time.monotonic(), plan.tune
-    until = begun + 3600 * tune.hours if tune.hours else None
+    clock, tune = Clock(study, plan.tune), plan.tune
     first, seed = plan.defaults, plan.base.seed
-    trials = Trials(study, tune, first=first, seed=seed, saved=database.save)
+
+    def saved() -> None:
+        clock.note()
+        database.save()
+
+    trials = Trials(study, tune, first=first, seed=seed, saved=saved)
 
     def on_end(number: int) -> None:
-        log.info("%s", progress_line(trials, tune.metrics, number, time.monotonic() - begun))
+        log.info("%s", progress_line(trials, tune.metrics, number, clock.elapsed))
         _write(plan, study, store, None)
 
     try:
-        if trials.left:
+        if clock.late and not trials.orphans:
+            log.info("the %g hours of the search are over; no more trials are begun", tune.hours)
+        elif trials.left:
             run_stages(plan, study, concurrency)
+            until = clock.until
             run_search(
                 plan, trials, database, claim, concurrency=concurrency, until=until, on_end=on_end
             )

@@ -35,6 +35,11 @@ def test_settings_are_named_by_quoted_or_plain_keys(recipe):
     assert tune.trials == 7
 
 
+def test_a_space_can_be_replaced_as_a_whole(recipe):
+    whole = 'tune.space={"loss.tau" = {log = [0.05, 2]}, loss.k = {int = [1, 9]}}'
+    assert list(load_search(recipe, [whole])[1].space) == ["loss.tau", "loss.k"]
+
+
 def test_training_takes_the_recipe_of_a_search(recipe):
     assert load_config(recipe).seed == 3
 
@@ -61,10 +66,16 @@ ONE_KIND = "give just one of log = [low, high], float = [low, high], int = [low,
         ("tune.space.loss.k={log=[0, 2]}", "log needs a lower end above 0, found 0"),
         ("tune.space.loss.k={choice=[1]}", "choice needs two different values or more"),
         ("tune.space.loss.k={choice=[1, 1, 2]}", "choice needs two different values or more"),
-        ("tune.space.loss.k=3", "space.loss.k is 3, but it is a table of settings"),
-        ("tune.trails=3", "unknown setting trails; did you mean trials?"),
-        ("tune.trials=0", "trials is 0: Input should be greater than or equal to 1"),
-        ("tune.sampler=tep", "sampler is 'tep'"),
+        ("tune.space.loss.k=3", f'r.toml: tune.space."loss.k" is 3: {ONE_KIND}'),
+        (
+            "tune.space.loss.lambda2=[0.01, 1]",
+            f'r.toml: tune.space."loss.lambda2" is [0.01, 1]: {ONE_KIND}',
+        ),
+        ("tune.space.stages.3.lr=[1, 2]", f'tune.space."stages.3.lr" is [1, 2]: {ONE_KIND}'),
+        ("tune.space.bank=[1, 2]", f"tune.space.bank is [1, 2]: {ONE_KIND}"),
+        ("tune.trails=3", "unknown setting tune.trails; did you mean tune.trials?"),
+        ("tune.trials=0", "tune.trials is 0: Input should be greater than or equal to 1"),
+        ("tune.sampler=tep", "tune.sampler is 'tep'"),
         ("tune.metrics=[]", "metrics"),
         ("tune=3", "tune is 3, but it is a table of settings"),
         ("loss.k=0", "loss.k is 0"),

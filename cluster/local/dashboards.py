@@ -104,6 +104,10 @@ def _lines(shown: Shown, dashboards: Sequence[Dashboard]) -> list[str]:
             f"  optuna-dashboard: there is no {STUDY}, so the study is in a database; name "
             "it by --study or RETDM_STUDY"
         )
+    lines.append(
+        "  an open page of TensorBoard stays as it was loaded: reload it, or check Reload data in "
+        "its settings (the gear)"
+    )
     lines += [f"  {line}" for line in ray_lines(os.environ)]
     return [*lines, "Ctrl-C ends them"]
 
@@ -115,8 +119,11 @@ def ray_lines(env: Mapping[str, str]) -> list[str]:
         server = address
     if server:
         lines = [f"Ray: {server}/#/jobs"]
+    elif address == "local":
+        return ["Ray: nothing to show, since RAY_ADDRESS=local gives each program one of its own"]
     elif address:
         host = address.rpartition("://")[2].rpartition(":")[0] or address
+        host = "127.0.0.1" if host == "auto" else host
         lines = [f"Ray: http://{host}:8265/#/jobs, unless its head was given another port"]
     else:
         return ["Ray: RAY_API_SERVER_ADDRESS, its dashboard's address, is not set here"]
@@ -145,7 +152,7 @@ def _optuna(folder: Path, study_url: str, name: str, taken: int) -> Dashboard:
             "optuna-dashboard is not installed; run: pip install 'retdm[dashboards]'"
         )
     # Optuna takes seconds to import.
-    from retdm.search.database import with_driver
+    from retdm.search.connection import with_driver
 
     number = _study_number(study_url, name)
     port = background.free_port(_OPTUNA_PORT, avoid=[taken])
@@ -167,7 +174,7 @@ def _study_number(url: str, name: str) -> int:
     """By which optuna-dashboard knows the study; without a name, the first one."""
     import optuna
 
-    from retdm.search.database import explained, with_driver
+    from retdm.search.connection import explained, with_driver
 
     with explained(url):
         storage = optuna.storages.RDBStorage(with_driver(url), skip_table_creation=True)

@@ -127,8 +127,14 @@ def _assign(table: Table, parts: list[str], value: Any, given: str) -> None:
     _assign(child, rest, value, given)
 
 
-def parse(kind: type[Model], table: Mapping[str, Any], *, source: str) -> Model:
-    """Validate a plain table as `kind`; `source` (a file name) opens the error.
+def parse(kind: type[Model], table: Mapping[str, Any], *, source: str, opening: str = "") -> Model:
+    """Validate a plain table as `kind`.
+
+    Args:
+        kind: What it is to be.
+        table: As TOML has it.
+        source: Opens the error: a file name.
+        opening: Of each key, for errors: where the table is among others.
 
     Raises:
         ConfigError: Names each wrong key with its dotted path, the value found and what was
@@ -137,14 +143,16 @@ def parse(kind: type[Model], table: Mapping[str, Any], *, source: str) -> Model:
     try:
         return kind.model_validate(dict(table))
     except ValidationError as error:
-        lines = [_explain(kind, problem) for problem in error.errors()]
+        lines = [_explain(kind, problem, opening) for problem in error.errors()]
         raise ConfigError(f"{source}: " + "; ".join(lines)) from None
 
 
-def _explain(kind: type[BaseModel], problem: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
+def _explain(kind: type[BaseModel], problem: Any, opening: str) -> str:
+    # A key with a dot in it is quoted, as in TOML.
+    parts = [f'"{part}"' if "." in str(part) else str(part) for part in problem["loc"]]
+    path = f"{opening}{'.'.join(parts)}" if parts else ""
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting {path}{_hint(path, known_keys(kind))}"
+        return f"unknown setting {path}{_hint(path, known_keys(kind, opening))}"
     if problem["type"] == "missing":
         return f"{path} is missing; set it"
     if problem["type"] in ("model_type", "dict_type"):
@@ -224,7 +232,7 @@ def load_search(recipe: str | Path, overrides: Iterable[str] = ()) -> tuple[Tabl
     parse(Config, table, source=str(recipe))
     if not isinstance(search, dict):
         raise ConfigError(f"{recipe}: tune is {shown(search)}, but it is a table of settings")
-    return table, parse(TuneSettings, search, source=f"{recipe}, [tune]")
+    return table, parse(TuneSettings, search, source=str(recipe), opening="tune.")
 
 
 def lay_over(table: Table, settings: Mapping[str, Any]) -> Table:

@@ -1,12 +1,13 @@
 """Settings of a search (`[tune]` in a recipe): over what, how, and for how long."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from retdm.config.base import Settings
+from retdm.config.schema import Config
 
 Value = bool | int | float | str
 Range = tuple[float, float]
@@ -33,7 +34,9 @@ class Domain(Settings):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, table: Any) -> Any:
-        if isinstance(table, Mapping) and (len(table) != 1 or not _KINDS.issuperset(table)):
+        if isinstance(table, Domain):
+            return table
+        if not isinstance(table, Mapping) or len(table) != 1 or not _KINDS.issuperset(table):
             raise PydanticCustomError(
                 "one_kind",
                 "give just one of log = [low, high], float = [low, high], int = [low, high] or "
@@ -102,7 +105,8 @@ class TuneSettings(Settings):
     hours: float = Field(
         default=0.0,
         ge=0,
-        description="No trial begins after so many of this program; 0: no limit",
+        description="No trial begins after so many, those of earlier programs of the search "
+        "included, each up to the last epoch that a trial told; 0: no limit",
     )
     seeds: int = Field(
         default=1,
@@ -121,6 +125,11 @@ class TuneSettings(Settings):
     reduction_factor: int = Field(
         default=3, ge=2, description="The best of so many go on at each of those points"
     )
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether time alone ends the search."""
+        return self.trials is None and self.hours > 0 and self.sampler != "grid"
 
     @property
     def limit(self) -> int:
@@ -142,7 +151,25 @@ class TuneSettings(Settings):
 
 def _leaves(table: Mapping[str, Any], opening: str) -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
-        if isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values()):
-            yield from _leaves(value, f"{opening}{key}.")
+        name = f"{opening}{key}"
+        if isinstance(value, Mapping) and _is_table(name.split(".")):
+            yield from _leaves(value, f"{name}.")
         else:
-            yield f"{opening}{key}", value
+            yield name, value
+
+
+def _is_table(path: Sequence[str]) -> bool:
+    """Whether it names a table of a run's settings, whose entries may be searched."""
+    kind: Any = Config
+    for part in path:
+        if get_origin(kind) is dict:  # of stages
+            kind = get_args(kind)[1]
+        elif _is_settings(kind) and part in kind.model_fields:
+            kind = kind.model_fields[part].annotation
+        else:
+            return False
+    return get_origin(kind) is dict or _is_settings(kind)
+
+
+def _is_settings(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -4,7 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from retdm.storage import open_store
+from retdm.errors import ConfigError
+from retdm.storage import Store, open_store
 from retdm.storage.place import refuse_file
 
 
@@ -38,6 +39,24 @@ def check_storage(url: str) -> None:
         StorageError: If the URL is of a kind that retdm does not read.
     """
     refuse_file(open_store(url), given=f"--storage {url}")
+
+
+def check_apart(home: Store, data_url: str) -> None:
+    """Refuse to write a run or a search into the shard set that it reads.
+
+    Args:
+        home: Of the run, comparison or search.
+        data_url: Of the shard set.
+
+    Raises:
+        ConfigError: If the one is in the other.
+    """
+    data = open_store(data_url).url
+    if f"{home.url}/".startswith(f"{data}/"):
+        raise ConfigError(
+            f"{home.url}: this is in the shard set, {data}; give a --storage outside of it, or "
+            "another --run-name"
+        )
 
 
 def storage_root(text: str) -> str:

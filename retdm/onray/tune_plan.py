@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from retdm.config import Config, Domain, Table, TuneSettings, lay_over, parse
-from retdm.console import counted
+from retdm.config import Config, Table, TuneSettings, lay_over, parse
 from retdm.data.manifest import Manifest
 from retdm.errors import ConfigError
 from retdm.evaluation import evaluate
@@ -18,7 +17,7 @@ from retdm.methods import build_method
 from retdm.onray.compare_essence import essence
 from retdm.onray.compare_plan import Cell, Column, plan_cells
 from retdm.onray.workers import Workers
-from retdm.search.space import check_space, combinations, probes, to_json
+from retdm.search.space import check_space, to_json
 from retdm.storage import join_url, open_store
 from retdm.train.checkpoint import deciding, flatten
 from retdm.train.history import checkpoint_name
@@ -173,46 +172,3 @@ def about(plan: SearchPlan, data_digest: str) -> dict[str, Any]:
     }
     plain: dict[str, Any] = json.loads(json.dumps(said))
     return plain
-
-
-def describe(plan: SearchPlan) -> list[str]:
-    """Lines that tell what a search will do."""
-    tune = plan.tune
-    lines = [f"search: {plan.home}"]
-    lines += [f"  {name}: {_range(domain)}" for name, domain in tune.space.items()]
-    unlimited = tune.trials is None and tune.hours
-    budget = "trials" if unlimited else counted(tune.limit, "trial")
-    if tune.sampler == "grid":
-        there = len(combinations(tune.space, tune.grid_points))
-        budget = f"{min(tune.limit, there)} trials of {there} combinations"
-    if tune.hours:
-        budget += f", none begun after {tune.hours:g} hours"
-    lines.append(f"{tune.sampler}: {budget}; good at validation {' and '.join(tune.metrics)}")
-    params = {name: probes(domain)[0] for name, domain in tune.space.items()}
-    config = parse(Config, lay_over(plan.table, params), source="a trial")
-    counts = plan.epochs(config)
-    each = (
-        f"each trial: {counted(tune.seeds, 'run')} of {counted(sum(counts), 'epoch')} that count"
-    )
-    if len(tune.metrics) > 1:
-        lines.append(f"{each}; none is stopped early, with two metrics")
-    elif tune.prune == "none":
-        lines.append(f"{each}; none is stopped early")
-    else:
-        lines.append(
-            f"{each}; stopped after epoch {tune.grace_epochs} (then {tune.reduction_factor} "
-            f"times as many, ...) unless among the best 1/{tune.reduction_factor} there"
-        )
-    if plan.stages:
-        (cell, *_) = plan.stages.values()
-        lines.append(f"first stage: {counted(cell.epochs, 'epoch')}, once for all trials")
-    else:
-        lines.append("first stage: each trial's own, since it depends on what is searched")
-    return lines
-
-
-def _range(domain: Domain) -> str:
-    if domain.choice is not None:
-        return " or ".join(map(str, domain.choice))
-    low, high = domain.ends
-    return f"{low:g} to {high:g}" + (", logarithmic" if domain.log else "")

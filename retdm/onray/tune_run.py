@@ -96,7 +96,8 @@ def run_search(
         database: That `trials` are in.
         claim: On the search's folder.
         concurrency: Trials at a time; None: as many as the cluster has room for.
-        until: On the monotonic clock; no trial begins later. None: without limit.
+        until: On the monotonic clock; later only trials begin that an earlier program had begun.
+            None: without limit.
         on_end: Called with its number after each trial.
 
     Raises:
@@ -106,7 +107,8 @@ def run_search(
     if not ray.is_initialized():
         ray.init(log_to_driver=True)
     at_once = min(trials.left, concurrency or concurrency_for(plan.base, plan.workers))
-    log.info("%s to run, %d at a time", counted(trials.left, "trial"), at_once)
+    count = "trials" if trials.unlimited else counted(trials.left, "trial")
+    log.info("%s to run, %d at a time", count, at_once)
     searcher = StudySearcher(trials, plan, database, until=until, on_end=on_end)
 
     def search() -> None:

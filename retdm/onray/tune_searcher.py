@@ -17,8 +17,12 @@ from retdm.errors import StorageError
 from retdm.onray.stopping import Words
 from retdm.onray.tune_plan import SearchPlan
 from retdm.onray.tune_trial import COMPLETE, END, FAILED, LOST, STOPPED, TRIAL, WHY
-from retdm.search.database import Database, explained
+from retdm.search.connection import explained
+from retdm.search.database import Database
+from retdm.search.outcome import begin_line
 from retdm.search.study import Trials
+from retdm.storage import open_store
+from retdm.train.thin import thin
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +45,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             trials: What was tried.
             plan: What trials run.
             database: That `trials` are in.
-            until: On the monotonic clock; no trial begins later. None: without limit.
+            until: On the monotonic clock; later only trials begin that an earlier program had
+                begun. None: without limit.
             on_end: Called with its number after each trial.
         """
         super().__init__()
@@ -60,14 +65,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return [self._plan.url(number, seed) for number in numbers for seed in self._plan.seeds]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Settings of the next trial; `FINISHED` if there is none."""
+        """Settings of the next trial, which is told; `FINISHED` if there is none."""
         late = self._until is not None and time.monotonic() > self._until
-        if self._closed or late or Words().get("stop"):
+        if self._closed or Words().get("stop"):
             return str(Searcher.FINISHED)
         with self._guarded():
-            begun = self._trials.next()
+            begun = self._trials.next(new=not late)
             if begun is not None:
                 self._numbers[trial_id] = begun.number
+                log.info("%s", begin_line(begun))
                 return {TRIAL: begun.number, **begun.params}
         return str(Searcher.FINISHED)
 
@@ -103,14 +109,22 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         seconds = result.get("seconds")
         if end == STOPPED:
             self._trials.end(number, "pruned", self._pruned[number], seconds=seconds)
+            self._thin(number)
             return
         if end == COMPLETE:
             values = [result[metric] for metric in self._plan.tune.metrics]
             if all(map(math.isfinite, values)):
                 self._trials.end(number, "complete", why, values=values, seconds=seconds)
+                self._thin(number)
                 return
             why = f"{', '.join(self._plan.tune.metrics)} undefined on the validation split"
         self._trials.end(number, "failed", why, seconds=seconds)
+
+    def _thin(self, number: int) -> None:
+        """Free what a trial could have gone on from; it is over, and the study knows."""
+        for seed in self._plan.seeds:
+            run = open_store(self._plan.url(number, seed))
+            thin(run, keep_best=self._plan.base.checkpoint.keep_best)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -119,7 +133,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         Ray Tune would begin the trial again for it.
         """
         try:
-            with explained(self._database.url):
+            with explained(self._database.where):
                 yield
         except Exception as error:
             self._close(error)

@@ -5,7 +5,6 @@ on S3 it lies in a temporary folder, and a copy of it goes to S3 after each chan
 """
 
 import contextlib
-import importlib.util
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 import optuna
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from retdm.errors import CheckpointError, ConfigError, StorageError, shown
+from retdm.errors import CheckpointError, shown
 from retdm.evaluation.table import lower_is_better
 from retdm.scratch import Scratch
+from retdm.search.connection import explained, has_studies, open_storage
 from retdm.shown_url import shown_url
 from retdm.storage import Store
 from retdm.storage.file import FileStore
@@ -31,39 +30,38 @@ Resume = Literal["auto", "never", "must"]
 class Database:
     """Of one search: its study, and how a change of it comes to outlive this program."""
 
-    def __init__(self, url: str, copy: Store | None = None) -> None:
+    def __init__(self, url: str, *, where: str = "", copy: Store | None = None) -> None:
         """Open it, and make its tables if it has none.
 
         Args:
             url: As SQLAlchemy takes it.
+            where: What errors call it; "": its URL.
             copy: Where the file goes after each change; None: nowhere.
 
         Raises:
             ConfigError: If the URL is none, or its driver is not installed.
             StorageError: If the database does not answer, or is none of optuna's.
         """
-        self.url, self._copy = url, copy
-        """As SQLAlchemy takes it, password included."""
+        self.where = where or shown_url(url)
+        """What errors call it."""
+        self._url, self._copy = url, copy
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._storage = _opened(url)
+        self._storage = open_storage(url, self.where)
 
-    def study(
-        self, name: str, metrics: tuple[str, ...], about: Mapping[str, object], resume: Resume
-    ) -> optuna.Study:
-        """The search's study; a new one if there is none.
+    def known(self, name: str, about: Mapping[str, object], resume: Resume) -> optuna.Study | None:
+        """The search's study if there is one; nothing is changed.
 
         Args:
             name: Of the search.
-            metrics: What its trials are to be good at.
             about: What makes it this search, as JSON.
             resume: What to do about an earlier one.
 
         Raises:
             CheckpointError: If `resume` forbids or misses an earlier one, or it is another search.
         """
-        with explained(self.url):
+        with explained(self.where):
             known = name in optuna.get_all_study_names(self._storage)
-            where = f"study {name} in {shown_url(self.url)}"
+            where = f"study {name} in {self.where}"
             if known and resume == "never":
                 raise CheckpointError(
                     f"{where}: a search of this name exists; choose another --run-name, or go on "
@@ -74,15 +72,36 @@ class Database:
                     f"{where}: no search of this name to go on with; check --storage and "
                     "--run-name, or start it with --resume auto"
                 )
+            if not known:
+                return None
+            study = optuna.load_study(storage=self._storage, study_name=name)
+            if ABOUT in study.user_attrs or study.get_trials(deepcopy=False):
+                _check(study.user_attrs.get(ABOUT, {}), about, where)
+        return study
+
+    def study(
+        self, name: str, metrics: tuple[str, ...], about: Mapping[str, object], resume: Resume
+    ) -> optuna.Study:
+        """The search's study; a new one if there is none.
+
+        Args:
+            name: Of the search.
+            metrics: What its trials are to be good at.
+            about: As in `known`.
+            resume: As in `known`.
+
+        Raises:
+            CheckpointError: As `known` does.
+        """
+        self.known(name, about, resume)
+        with explained(self.where):
             study = optuna.create_study(
                 storage=self._storage,
                 study_name=name,
                 directions=["minimize" if lower_is_better(one) else "maximize" for one in metrics],
                 load_if_exists=True,
             )
-            if ABOUT in study.user_attrs or study.get_trials(deepcopy=False):
-                _check(study.user_attrs.get(ABOUT, {}), about, where)
-            else:
+            if ABOUT not in study.user_attrs and not study.get_trials(deepcopy=False):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                     study.set_metric_names(list(metrics))
@@ -97,14 +116,8 @@ class Database:
             StorageError: If the storage does not take it.
         """
         if self._copy is not None:
-            path = Path(self.url.removeprefix("sqlite:///"))
             with Scratch("study") as folder:
-                # The file itself may be in the middle of a change.
-                with (
-                    contextlib.closing(sqlite3.connect(path)) as from_,
-                    contextlib.closing(sqlite3.connect(folder / FILE)) as to,
-                ):
-                    from_.backup(to)
+                _copy_file(Path(self._url.removeprefix("sqlite:///")), folder / FILE)
                 self._copy.write(FILE, folder / FILE)
 
     def close(self) -> None:
@@ -112,36 +125,14 @@ class Database:
         self._storage.engine.dispose()
 
 
-def with_driver(url: str) -> str:
-    """The URL with the installed driver of PostgreSQL, unless it names one.
-
-    Without any, releases of SQLAlchemy take different ones.
-    """
-    opening, mark, rest = url.partition("://")
-    for driver in ("psycopg", "psycopg2"):
-        if opening == "postgresql" and importlib.util.find_spec(driver):
-            return f"postgresql+{driver}{mark}{rest}"
-    return url
-
-
-def _opened(url: str) -> optuna.storages.RDBStorage:
-    """The database at the URL, with optuna's tables in it.
-
-    Raises:
-        ConfigError: If the URL is wrong, or a driver is missing.
-        StorageError: If the database does not answer, or is none of optuna's.
-    """
-    where = shown_url(url)
-    try:
-        with explained(url):
-            return optuna.storages.RDBStorage(with_driver(url))
-    except ImportError as error:
-        raise ConfigError(
-            f"--study {where}: its driver is not installed ({error}); for PostgreSQL: "
-            "pip install psycopg2-binary"
-        ) from error
-    except RuntimeError as error:  # of another version of optuna
-        raise StorageError(f"{where}: {error}") from error
+def _copy_file(path: Path, to: Path) -> None:
+    """Copy a file of SQLite's as it was between two changes; it may be in the middle of one."""
+    with (
+        # Not made if it is missing.
+        contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as from_,
+        contextlib.closing(sqlite3.connect(to)) as copy,
+    ):
+        from_.backup(copy)
 
 
 @contextlib.contextmanager
@@ -156,7 +147,7 @@ def open_database(store: Store, url: str) -> Iterator[Database]:
         RetdmError: As `Database` does.
     """
     with contextlib.ExitStack() as stack:
-        copy = None
+        where, copy = "" if url else f"{store.url}/{FILE}", None
         if not url and isinstance(store, FileStore):
             path = store.path(FILE)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,32 +157,34 @@ def open_database(store: Store, url: str) -> Iterator[Database]:
             if store.size(FILE) is not None:
                 store.download(FILE, path)
             url = f"sqlite:///{path}"
-        yield stack.enter_context(contextlib.closing(Database(url, copy)))
+        database = Database(url, where=where, copy=copy)
+        yield stack.enter_context(contextlib.closing(database))
 
 
 @contextlib.contextmanager
-def explained(url: str) -> Iterator[None]:
-    """Turn what SQLAlchemy and optuna raise into errors that name the database.
+def look_into(store: Store, url: str) -> Iterator[Database]:
+    """What `open_database` would open, to be read: nothing is made or changed.
+
+    Args:
+        store: Of the search; another program may be writing to it.
+        url: Of a shared database; "": a file in the store.
 
     Raises:
-        ConfigError: If its URL is none.
-        StorageError: If the database does not do what is asked of it.
+        RetdmError: As `Database` does.
     """
-    where = shown_url(url)
-    try:
-        yield
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError(
-            f"--study {where}: not the URL of a database; write it as "
-            "postgresql://USER:PASSWORD@HOST/NAME"
-        ) from error
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = error.__cause__ or error
-        first = str(getattr(cause, "orig", None) or cause).strip().partition("\n")[0]
-        raise StorageError(
-            f"{where}: the database of the search does not answer, or is none of optuna's "
-            f"({first}); see that it runs, then the same command goes on"
-        ) from error
+    where = shown_url(url) if url else f"{store.url}/{FILE}"
+    with Scratch("search") as folder, contextlib.ExitStack() as stack:
+        copy = folder / FILE
+        if not url and store.size(FILE) is not None:
+            if isinstance(store, FileStore):
+                with explained(where):
+                    _copy_file(store.path(FILE), copy)
+            else:
+                store.download(FILE, copy)
+        # Tables that are missing are made in the copy, or in an empty file.
+        if not (url and has_studies(url)):
+            url = f"sqlite:///{copy}"
+        yield stack.enter_context(contextlib.closing(Database(url, where=where)))
 
 
 def _check(before: Mapping[str, object], now: Mapping[str, object], where: str) -> None:

@@ -8,10 +8,12 @@ import tomli_w
 from optuna.trial import FrozenTrial, TrialState
 
 from retdm.config import Table, TuneSettings, lay_over
+from retdm.console import counted
 from retdm.evaluation.table import lower_is_better
+from retdm.search.clock import SPENT
 from retdm.search.database import ABOUT
 from retdm.search.space import to_json
-from retdm.search.study import SECONDS, WHY, Trials
+from retdm.search.study import OVER, SECONDS, WHY, Begun, Trials, wanted
 
 SHARED_SECONDS = "shared seconds"
 _WORDS = {
@@ -120,9 +122,32 @@ def best_recipe(table: Table, trial: FrozenTrial, *, search: str, tune: TuneSett
     """
     return (
         f"# Trial {trial.number} of {search}: validation {_shown(tune.metrics, trial.values)}\n"
-        f"# Found: {_params(trial)}\n"
+        f"# Found: {_params(trial.params)}\n"
         f"{tomli_w.dumps(lay_over(table, trial.params))}"
     )
+
+
+def standing_line(study: optuna.Study | None, tune: TuneSettings) -> str:
+    """What is known of a search before it begins or goes on; None: nothing yet."""
+    if study is None:
+        return "study: a new one"
+    states = [one.state for one in study.get_trials(deepcopy=False)]
+    counts = [f"{states.count(state)} {word}" for state, word in _WORDS.items() if state in states]
+    over = sum(states.count(state) for state in OVER)
+    line = f"study: goes on with {counted(sum(state in _WORDS for state in states), 'trial')}"
+    if counts:
+        line += f" ({', '.join(counts)})"
+    if spent := study.user_attrs.get(SPENT):
+        line += f", {spent / 3600:.2g} hours so far"
+    if tune.unlimited:
+        return line
+    left = max(states.count(TrialState.RUNNING), wanted(tune) - over)
+    return f"{line}; {left} of {wanted(tune)} left"
+
+
+def begin_line(begun: Begun) -> str:
+    """One line before each trial."""
+    return f"trial {begun.number} ({_params(begun.params)}): begins"
 
 
 def progress_line(trials: Trials, metrics: Sequence[str], number: int, elapsed: float) -> str:
@@ -138,7 +163,8 @@ def progress_line(trials: Trials, metrics: Sequence[str], number: int, elapsed: 
     said = one.user_attrs[WHY]
     if one.state == TrialState.COMPLETE:
         said = _shown(metrics, one.values)
-    line = f"trial {number} ({_params(one)}): {said}; {trials.over} of {trials.wanted} are over"
+    line = f"trial {number} ({_params(one.params)}): {said}; {trials.over}"
+    line += " are over" if trials.unlimited else f" of {trials.wanted} are over"
     best = best_trials(trials.study, metrics)
     if len(best) == 1:
         line += f"; best: trial {best[0].number}, {_shown(metrics, best[0].values)}"
@@ -151,8 +177,8 @@ def _shown(metrics: Sequence[str], values: Sequence[float]) -> str:
     return ", ".join(f"{metric} {value:.4f}" for metric, value in both)
 
 
-def _params(trial: FrozenTrial) -> str:
+def _params(params: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
-        for key, value in sorted(trial.params.items())
+        for key, value in sorted(params.items())
     )

@@ -28,7 +28,8 @@ _STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-_OVER = tuple(_STATES.values())
+OVER = tuple(_STATES.values())
+"""States of trials that have ended."""
 
 
 @dataclass(frozen=True)
@@ -82,30 +83,41 @@ class Trials:
     @property
     def wanted(self) -> int:
         """Trials of the whole search."""
-        if self._settings.sampler != "grid":
-            return self._settings.limit
-        there = len(combinations(self._settings.space, self._settings.grid_points))
-        return min(self._settings.limit, there)
+        return wanted(self._settings)
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether time alone ends the search."""
+        return self._settings.unlimited
 
     @property
     def over(self) -> int:
         """Trials that have ended, however they did."""
-        return len(self.study.get_trials(deepcopy=False, states=_OVER))
+        return len(self.study.get_trials(deepcopy=False, states=OVER))
 
     @property
     def left(self) -> int:
         """Trials that still have to end."""
         return max(len(self._orphans) + len(self._begun), self.wanted - self.over)
 
-    def next(self) -> Begun | None:
-        """Begin a trial, which is on record before this returns; None if there are no more."""
+    @property
+    def orphans(self) -> int:
+        """Trials that an earlier program had begun, and that are to be begun again."""
+        return len(self._orphans)
+
+    def next(self, *, new: bool = True) -> Begun | None:
+        """Begin a trial, which is on record before this returns; None if there are no more.
+
+        Args:
+            new: Whether it may be another one than those that an earlier program had begun.
+        """
         if self._orphans:
             trial = Trial(self.study, self._orphans.popleft()._trial_id)
             # A program that was killed may have drawn some of them only.
             for name, distribution in self._space.items():
                 trial._suggest(name, distribution)
             return self._on_record(trial)
-        while self.left > len(self._begun):
+        while new and self.left > len(self._begun):
             trial = self._ask()
             twin = self._twin(trial)
             if twin is None:
@@ -185,6 +197,13 @@ class Trials:
             trial.set_user_attr(SECONDS, seconds)
         self.study.tell(trial, values=values, state=_STATES[how])
         self._saved()
+
+
+def wanted(settings: TuneSettings) -> int:
+    """Trials of a whole search."""
+    if settings.sampler != "grid":
+        return settings.limit
+    return min(settings.limit, len(combinations(settings.space, settings.grid_points)))
 
 
 def _sampler(settings: TuneSettings, *, seed: int) -> BaseSampler:

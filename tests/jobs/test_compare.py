@@ -44,6 +44,10 @@ def compare(*arguments, cwd, recipe=RECIPE):
         (["--methods", "bce", "--baseline", "asl"], "--baseline 'asl' is not a column"),
         (["--methods", "bce", "--concurrency", "0"], "--concurrency 0: give 1 or more"),
         (["--methods", "bce", "--set", "loss.kk=1"], "did you mean loss.k?"),
+        (
+            ["--methods", "bce", "--set", "data.url=/a/set", "--storage", "/a/set/runs"],
+            "error: /a/set/runs/demo-compare: this is in the shard set, /a/set; give a --storage",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, message):

@@ -41,6 +41,10 @@ def _train(*arguments, cwd, **variables):
             "no manifest.json, so there is no finished shard set here",
         ),
         (
+            [str(RECIPES[0]), "--set", "data.url=/a/set", "--storage", "/a/set/runs"],
+            f"error: /a/set/runs/{RECIPES[0].stem}-retdm-s0: this is in the shard set, /a/set;",
+        ),
+        (
             [str(RECIPES[0]), "--dry-run", "--storage", __file__],
             f"error: --storage {__file__}: {__file__} is a file, not a folder; give another",
         ),

@@ -94,6 +94,14 @@ def test_without_any_search_or_on_s3_one_has_to_be_named(tmp_path):
             ["Ray: http://h:8265/#/jobs, unless its head was given another port"],
         ),
         (
+            {"RAY_ADDRESS": "auto"},
+            ["Ray: http://127.0.0.1:8265/#/jobs, unless its head was given another port"],
+        ),
+        (
+            {"RAY_ADDRESS": "local"},
+            ["Ray: nothing to show, since RAY_ADDRESS=local gives each program one of its own"],
+        ),
+        (
             {"RAY_API_SERVER_ADDRESS": "http://h:1", "RAY_AUTH_MODE": "token"},
             [
                 "Ray: http://h:1/#/jobs",

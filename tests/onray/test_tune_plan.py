@@ -7,7 +7,8 @@ import pytest
 from retdm.config import load_search
 from retdm.data.manifest import Manifest
 from retdm.errors import ConfigError
-from retdm.onray.tune_plan import about, describe, plan_search
+from retdm.onray.tune_plan import about, plan_search
+from retdm.onray.tune_words import describe
 from retdm.onray.workers import Workers
 
 RECIPE = """
@@ -149,3 +150,17 @@ def test_a_description_tells_space_budget_and_pruning(planned):
     grid = describe(planned("tune.sampler=grid", "tune.grid_points=2", "tune.prune=none"))
     assert grid[3] == "grid: 4 trials of 4 combinations; good at validation mAP"
     assert grid[4] == "each trial: 1 run of 2 epochs that count; none is stopped early"
+
+
+def test_a_description_tells_how_much_storage_trials_take(planned):
+    def told(*overrides):
+        return describe(
+            planned("method=bce", "tune.space={optimizer.lr={log=[0.01, 1]}}", *overrides)
+        )[-1]
+
+    # Of resnet18: 11.2 M weights and as many numbers of momentum.
+    one = "each trial that is over keeps 1 checkpoint of about 85.4 MiB, one at work up to 4 a run"
+    assert told() == one
+    assert "keeps 6 checkpoints of about 85.4 MiB, one at work up to 5 a run" in told(
+        "tune.seeds=3", "checkpoint.keep_best=2"
+    )

@@ -14,6 +14,9 @@ from retdm.onray.workers import Workers
 from retdm.search.database import open_database
 from retdm.search.study import Trials
 from retdm.storage import open_store
+from retdm.train.checkpoint import file_of
+from retdm.train.history import publish
+from tests.checkpoints import entry, kept
 
 TUNE = TuneSettings.model_validate(
     {"space": {"loss.k": {"int": [1, 99]}}, "trials": 5, "reduction_factor": 2}
@@ -51,8 +54,10 @@ def _epoch(epoch, value, *, last=False, run="run"):
     return {"epoch": epoch, "mAP": value, "last": last, "run": run}
 
 
-def test_a_trial_is_given_its_number_and_parameters(given):
+def test_a_trial_is_given_its_number_and_parameters_and_is_told(given, caplog):
+    caplog.set_level("INFO")
     settings = given.searcher.suggest("a")
+    assert caplog.messages == [f"trial 0 (loss.k = {settings['loss.k']}): begins"]
     assert settings.keys() == {"trial", "loss.k"}
     assert settings["trial"] == 0
     assert given.searcher.runs == [f"{given.searcher._plan.home}/trials/0000"]
@@ -116,6 +121,31 @@ def test_a_failed_trial_does_not_end_the_search(given):
     assert failed[0].user_attrs["why"] == "loss is NaN"
     assert failed[1].user_attrs["why"] == "its process was lost again and again"
     assert given.searcher.suggest("c")["trial"] == 2
+
+
+@pytest.mark.parametrize("end", ["complete", "stopped", "failed", "lost"])
+def test_a_trial_that_is_over_keeps_the_checkpoint_of_its_best_epoch(given, words, end):
+    for trial in "ab":
+        number = given.searcher.suggest(trial)["trial"]
+    run = open_store(given.searcher._plan.url(number, 0))
+    for name in ("e1", "e2"):
+        run.write(file_of(name), b"weights")
+    publish(run, [entry("e1", 3.9), entry("e2", 3.1)], [kept("e1"), kept("e2")])
+    given.searcher.on_trial_result("a", _epoch(1, 0.9))
+    given.searcher.on_trial_result("b", _epoch(1, 0.1))
+    given.searcher.on_trial_complete("b", {"end": end, "why": "so", "mAP": 0.2, "seconds": 2.0})
+    left = sorted(run.names("checkpoints/"))
+    # One that failed may be looked into, and one whose storage was lost goes on.
+    assert left == [
+        file_of(n) for n in (["e1"] if end in ("complete", "stopped") else ["e1", "e2"])
+    ]
+
+
+def test_no_new_trial_begins_when_time_is_up_but_one_that_was_begun_goes_on(words, tmp_path):
+    begun = Given(tmp_path).searcher.suggest("a")
+    late = Given(tmp_path, until=-math.inf).searcher
+    assert late.suggest("a") == begun
+    assert late.suggest("b") == Searcher.FINISHED
 
 
 def test_an_undefined_metric_makes_a_failed_trial(given):

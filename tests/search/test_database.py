@@ -2,12 +2,15 @@
 
 import json
 import sqlite3
+from contextlib import nullcontext
 
 import optuna
 import pytest
 
 from retdm.errors import CheckpointError, ConfigError, StorageError
-from retdm.search.database import FILE, open_database, with_driver
+from retdm.search import connection
+from retdm.search.connection import with_driver
+from retdm.search.database import FILE, look_into, open_database
 from retdm.storage import open_store
 
 METRICS = ("mAP",)
@@ -58,10 +61,44 @@ def test_a_search_of_other_settings_is_refused(tmp_path):
         database.study("s", METRICS, ABOUT, "auto")
         with pytest.raises(
             CheckpointError,
-            match=r"study s in sqlite:.*study.db: of another search \(loss.k: 3 -> 4\); use "
+            match=rf"^study s in {tmp_path}/study.db: of another search \(loss.k: 3 -> 4\); use "
             "another --run-name, or the same settings as before",
         ):
             database.study("s", METRICS, {**ABOUT, "loss.k": 4}, "auto")
+
+
+def test_looking_into_a_study_finds_it_and_changes_nothing(store):
+    with open_database(store, "") as database:
+        study = database.study("s", METRICS, ABOUT, "auto")
+        study.ask()
+        database.save()
+        before = store.read(FILE)
+        # Also while the search is at work.
+        with look_into(store, "") as looked:
+            found = looked.known("s", ABOUT, "must")
+            assert [one.state.name for one in found.get_trials()] == ["RUNNING"]
+            found.tell(0, 0.5)
+            assert looked.known("t", ABOUT, "auto") is None
+        assert store.read(FILE) == before
+        assert study.get_trials()[0].state.name == "RUNNING"
+
+
+@pytest.mark.parametrize("resume", ["auto", "never", "must"])
+def test_looking_where_there_is_none_makes_none(store, resume):
+    told = (
+        rf"^study s in {store.url}/study.db: no search of this name to go on with; check --storage"
+    )
+    missed = pytest.raises(CheckpointError, match=told) if resume == "must" else nullcontext()
+    with look_into(store, "") as looked, missed:
+        assert looked.known("s", ABOUT, resume) is None
+    assert list(store.names()) == []
+
+
+def test_looking_into_a_damaged_file_names_it(store):
+    store.write(FILE, b"SQLite format 3\0" + b"x" * 5000)
+    told = rf"^{store.url}/study.db: the database of the search does not answer, or is none"
+    with pytest.raises(StorageError, match=told), look_into(store, ""):
+        pass
 
 
 def test_resume_forbids_or_misses_an_earlier_one(tmp_path):
@@ -78,7 +115,15 @@ def test_resume_forbids_or_misses_an_earlier_one(tmp_path):
     [
         ("nonsense", "^--study nonsense: not the URL of a database; write it as postgresql://"),
         ("no://me:secret@h/d", r"^--study no://\*\*\*@h/d: not the URL of a database"),
-        ("mysql://me:secret@h/d", r"^--study mysql://\*\*\*@h/d: its driver is not installed"),
+        (
+            "mysql+absent://me:secret@h/d",
+            r"^--study mysql\+absent://\*\*\*@h/d: not the URL of a database; write it as",
+        ),
+        (
+            "oracle://me:secret@h/d",
+            r"^--study oracle://\*\*\*@h/d: its driver is not installed \(.*\); for PostgreSQL: "
+            "pip install psycopg2-binary, for MySQL and MariaDB: pip install pymysql",
+        ),
     ],
 )
 def test_a_wrong_url_is_told_without_its_password(tmp_path, url, told):
@@ -102,6 +147,20 @@ def test_postgresql_is_spoken_to_by_whichever_driver_is_installed(tmp_path):
         pass
     assert "secret" not in str(caught.value)
     assert with_driver("postgresql+other://h/d") == "postgresql+other://h/d"
+
+
+def test_mysql_and_mariadb_are_spoken_to_by_whichever_driver_is_installed(monkeypatch):
+    def installed(*modules):
+        there = {"MySQLdb", "pymysql"} - set(modules)
+        monkeypatch.setattr(connection, "_is_installed", lambda name: name not in there)
+
+    installed("pymysql")
+    assert with_driver("mysql://h/d") == "mysql+pymysql://h/d"
+    assert with_driver("mariadb://h/d") == "mariadb+pymysql://h/d"
+    installed("MySQLdb", "pymysql")
+    assert with_driver("mysql://h/d") == "mysql+mysqldb://h/d"
+    installed()
+    assert with_driver("mysql://h/d") == "mysql://h/d"
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -9,7 +9,14 @@ from retdm.config import Config, TuneSettings, parse
 from retdm.report.search_html import search_html
 from retdm.report.search_text import search_text
 from retdm.search.database import open_database
-from retdm.search.outcome import best_recipe, best_trials, progress_line, search_content
+from retdm.search.outcome import (
+    begin_line,
+    best_recipe,
+    best_trials,
+    progress_line,
+    search_content,
+    standing_line,
+)
 from retdm.search.study import Trials
 from retdm.storage import open_store
 
@@ -132,7 +139,9 @@ def test_the_recipe_of_the_best_is_that_of_the_search_with_its_settings(begin):
 
 def test_a_line_tells_each_trial_and_the_best_so_far(begin):
     trials, tune = begin(trials=2)
-    trials.end(trials.next().number, "failed", "NaN in classification")
+    first = trials.next()
+    assert begin_line(first) == "trial 0 (loss.k = 1): begins"
+    trials.end(first.number, "failed", "NaN in classification")
     assert progress_line(trials, tune.metrics, 0, 61.0) == (
         "trial 0 (loss.k = 1): NaN in classification; 1 of 2 are over; elapsed 1:01"
     )
@@ -141,3 +150,29 @@ def test_a_line_tells_each_trial_and_the_best_so_far(begin):
         "trial 1 (loss.k = 2): mAP 0.5000; 2 of 2 are over; best: trial 1, mAP 0.5000; "
         "elapsed 60:01"
     )
+
+
+def test_where_time_alone_ends_a_search_no_number_of_trials_is_told(begin):
+    trials, tune = begin(hours=1, sampler="random")
+    trials.end(trials.next().number, "failed", "NaN")
+    assert ": NaN; 1 are over; elapsed" in progress_line(trials, tune.metrics, 0, 61.0)
+    assert TuneSettings(hours=1, trials=5).unlimited is False
+    assert TuneSettings(hours=1, sampler="grid").unlimited is False
+
+
+def test_a_line_tells_where_a_search_stands(begin):
+    assert standing_line(None, TuneSettings()) == "study: a new one"
+    trials, tune = begin(trials=6)
+    assert standing_line(trials.study, tune) == "study: goes on with 0 trials; 6 of 6 left"
+    for how in ("complete", "pruned", "failed"):
+        values = [0.5] if how == "complete" else None
+        trials.end(trials.next().number, how, "so", values=values)
+    trials.next()
+    known = "study: goes on with 4 trials (1 complete, 1 pruned, 1 failed, 1 running)"
+    assert standing_line(trials.study, tune) == f"{known}; 3 of 6 left"
+    # A grid of nine; and it is given as many as are over.
+    assert standing_line(trials.study, begin(trials=20)[1]) == f"{known}; 6 of 9 left"
+    assert standing_line(trials.study, begin(trials=3)[1]) == f"{known}; 1 of 3 left"
+    trials.study.set_user_attr("spent seconds", 5400)
+    timed = TuneSettings(hours=2)
+    assert standing_line(trials.study, timed) == f"{known}, 1.5 hours so far"

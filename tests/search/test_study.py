@@ -89,6 +89,17 @@ def test_what_a_killed_program_had_begun_is_begun_again_under_its_number(opened)
     assert again.study.get_trials()[lost.number].intermediate_values == {1: 0.4}
 
 
+def test_a_begun_trial_goes_on_where_no_new_one_may_begin(opened):
+    killed = opened(_settings())
+    lost = killed.next()
+    again = opened(_settings())
+    assert again.orphans == 1
+    assert again.next(new=False) == lost
+    assert again.orphans == 0
+    assert again.next(new=False) is None
+    assert len(again.study.get_trials()) == 1
+
+
 def test_a_trial_that_was_killed_while_it_was_drawn_gets_the_rest(opened):
     killed = opened(_settings())
     drawn = killed.study.ask({"loss.k": optuna.distributions.IntDistribution(1, 30)})

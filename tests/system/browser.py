@@ -45,19 +45,25 @@ class Browser:
         self.process.terminate()
         self.process.wait(60)
 
-    def shows(self, url: str, *wanted: str, cookie: str = "", limit_s: float = 180) -> str:
+    def shows(
+        self, url: str, *wanted: str, cookie: str = "", reload_s: float = 0, limit_s: float = 180
+    ) -> str:
         """Open a page and return its text as soon as all that is wanted is in it.
 
         Args:
             url: Of the page.
             wanted: Parts of its text.
             cookie: Name and value, as "name=value"; kept for later pages.
+            reload_s: Load it anew after so many seconds without them; 0: never, the page follows
+                by itself.
             limit_s: Seconds to wait for them. With RETDM_SCREENSHOTS in the environment, a
                 folder, a picture of the page goes there.
         """
-        return asyncio.run(self._shows(url, wanted, cookie, limit_s))
+        return asyncio.run(self._shows(url, wanted, cookie, reload_s, limit_s))
 
-    async def _shows(self, url: str, wanted: tuple[str, ...], cookie: str, limit_s: float) -> str:
+    async def _shows(
+        self, url: str, wanted: tuple[str, ...], cookie: str, reload_s: float, limit_s: float
+    ) -> str:
         async with aiohttp.ClientSession() as session:
             async with session.put(f"{self._address}/json/new") as answer:
                 page = await answer.json()
@@ -78,6 +84,7 @@ class Browser:
                     await call("Network.setCookie", name=name, value=value, url=url)
                 await call("Page.navigate", url=url)
                 deadline = time.monotonic() + limit_s
+                reload_at = time.monotonic() + (reload_s or limit_s + 1)
                 while True:
                     found = await call("Runtime.evaluate", expression=_TEXT)
                     text = found["result"]["value"]
@@ -85,6 +92,9 @@ class Browser:
                     if not missing:
                         break
                     assert time.monotonic() < deadline, f"{url}: no {missing} in:\n{text[:5000]}"
+                    if time.monotonic() > reload_at:
+                        await call("Page.reload")
+                        reload_at = time.monotonic() + reload_s
                     await asyncio.sleep(0.5)
                 if folder := os.environ.get("RETDM_SCREENSHOTS"):
                     await asyncio.sleep(2)  # while it is still drawing

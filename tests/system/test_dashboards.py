@@ -162,13 +162,20 @@ def test_what_is_on_s3_is_shown_and_followed(browser, search, s3):
     with Shown(store.url) as found:
         browser.shows(found["TensorBoard"], "0000", "0001", *_hparams(search.trials[:2]))
         _in_optuna(browser, found["optuna-dashboard"], search.trials[0])
-        # The search goes on: another trial is begun.
+        # The search goes on: a trial's files come, and another trial is begun.
+        for path in files:
+            if path.parent == search.folder / "tune/0002":
+                store.write(str(path.relative_to(search.folder)), path)
         copy = search.folder.parent / "study.db"
         shutil.copy(search.folder / "study.db", copy)
         study = optuna.load_study(study_name="looked-at", storage=f"sqlite:///{copy}")
         study.ask({"loss.k": optuna.distributions.IntDistribution(1, 5)})
         store.write("study.db", copy)
         browser.shows(f"{found['optuna-dashboard']}/trials", "4 Trials", "Trial 3 Running")
+        # TensorBoard has read it some seconds later; a page shows what there was when it was
+        # loaded.
+        names = ("0000", "0001", "0002")
+        browser.shows(found["TensorBoard"], *names, *_hparams(search.trials), reload_s=15)
 
 
 def test_rays_dashboard_shows_the_job_its_log_and_its_runs(browser, search):

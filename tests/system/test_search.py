@@ -89,6 +89,11 @@ def test_a_killed_search_goes_on_with_no_trial_lost_or_run_twice(kind, s3, shard
     assert _trial(store, 0).read("run.json") == failed
     assert _trial(store, 1).read("result.json") == done
     assert store.size(FILE)
+    # What is over keeps the checkpoint of its best epoch, unless it failed.
+    for one in trials[1:]:
+        assert len(list(_trial(store, one["number"]).names("checkpoints/"))) == 1
+    begins = re.findall(r"^trial (\d) \(stages.3.lr = .*\): begins$", text, re.MULTILINE)
+    assert begins == ["0", "1", "1", "2", "2", "3"]
 
     # The first stage was trained once, the test split seen once.
     assert text.count("stage 1 epoch 1/1: loss") == 1
@@ -118,6 +123,7 @@ def test_another_search_of_the_name_is_refused(shards, tmp_path):
     assert missed.returncode == 2
     assert "no search of this name to go on with; check --storage" in missed.stderr
     assert sys.executable not in missed.stderr
+    assert list((tmp_path / "lr").iterdir()) == []
 
 
 def test_a_search_that_loses_its_storage_ends_clearly_and_goes_on(faults, shards, tmp_path):
