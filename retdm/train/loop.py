@@ -23,6 +23,7 @@ from retdm.train.keeper import Keeper
 from retdm.train.ledger import Ledger, consumed
 from retdm.train.logbook import Logbook
 from retdm.train.notice import heed
+from retdm.train.readings import readings
 from retdm.train.run import Run, open_run
 from retdm.train.save import save_checkpoint
 from retdm.train.schedule import StageOptimizer
@@ -60,6 +61,7 @@ def train(config: Config, session: Session, store: Store) -> Run:
     try:
         if claim:
             _open_books(run, claim)
+        session.watch(partial(readings, run))
         for stage in run.stages:
             if order.index(stage.name) < order.index(run.progress.stage):
                 continue
@@ -67,11 +69,11 @@ def train(config: Config, session: Session, store: Store) -> Run:
                 run.progress = replace(run.progress, stage=stage.name, epoch=0)
                 run.optimizer_state = {}
             if isinstance(run.method, FittedMethod):
-                fit_stage(run, stage)
+                with run.clock.part("fit"):
+                    fit_stage(run, stage)
             else:
                 _train_stage(run, stage)
-        if run.keeper:
-            run.keeper.wait()
+        _wait_for_checkpoints(run)
     finally:
         run.loader.close()
         if run.keeper:
@@ -106,6 +108,12 @@ def _open_books(run: Run, claim: Claim) -> None:
     run.keeper.begin(run.history)
 
 
+def _wait_for_checkpoints(run: Run) -> None:
+    if run.keeper:
+        with run.clock.part("checkpoint"):
+            run.keeper.wait()
+
+
 def _train_stage(run: Run, stage: Stage) -> None:
     """Train the stage from the run's progress to its end."""
     config, begin = run.config, run.progress
@@ -123,6 +131,7 @@ def _train_stage(run: Run, stage: Stage) -> None:
         run.session.device,
         step=begin.step,
         stage_step=begin.epoch * run.loader.batches_per_epoch + begin.data.next_batch,
+        clock=run.clock,
     )
     if begin.data.next_batch and run.statistics is not None:
         # Not before: DDP, when it is made, gives rank 0's to all.
@@ -137,8 +146,7 @@ def _train_stage(run: Run, stage: Stage) -> None:
         """Return when there is a checkpoint of the run where it is inside the epoch."""
         run.progress = inside
         save(tally)
-        if run.keeper:
-            run.keeper.wait()
+        _wait_for_checkpoints(run)
 
     def heed_notice(tally: EpochTally, inside: Progress) -> None:
         heed(run.session, stepper.step, secure=partial(secure, tally, inside))
@@ -197,6 +205,9 @@ def _step_logger(run: Run, stage: Stage, epoch: int) -> Callable[[int, dict[str,
         if run.logbook is None:
             return
         run.logbook.write("step", step, means)
+        run.line = means
+        # Here it costs no wait for a GPU: the means have been waited for.
+        run.bank_age = run.bank.age(step) if run.bank is not None else 0
         label = f"stage {stage.name} epoch {epoch + 1}/{stage.epochs}"
         elapsed_s = time.perf_counter() - started
         line = bar_line(label, step - before, run.loader.batches_per_epoch, elapsed_s, "batch")

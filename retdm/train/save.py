@@ -22,6 +22,11 @@ def save_checkpoint(
         BadSampleError: If all ranks together met more bad images than are allowed.
         RetdmError: On rank 0, if the checkpoint before this one could not be written.
     """
+    with run.clock.part("checkpoint"):
+        _save(run, optimizer, name, tally)
+
+
+def _save(run: Run, optimizer: StageOptimizer | None, name: str, tally: EpochTally | None) -> None:
     sums, statistics = {}, None
     if tally is not None:
         # What only ends of epochs make equal on all ranks.
@@ -41,5 +46,6 @@ def save_checkpoint(
         skipped_steps=run.skipped.to_tables(),
         tally=sums,
         statistics=statistics,
+        seconds={part: spent for part, spent in run.clock.seconds().items()},
     )
     run.keeper.save(state, name)
