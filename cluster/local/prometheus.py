@@ -5,8 +5,8 @@
     python cluster/local/prometheus.py stop --dir .prometheus
 
 It scrapes and warns by the files of cluster/monitoring, and keeps what it saw in its folder. The
-program is Debian's (`apt install prometheus`), or any other in PATH. Whoever has an account on this
-machine can read what it serves: numbers, and the URLs of runs.
+program is Debian's (`apt install prometheus`), or any other in PATH. Whoever has an account on
+this machine can read what it serves: numbers, and the URLs of runs.
 """
 
 import argparse

@@ -23,6 +23,7 @@ from retdm.train.keeper import Keeper
 from retdm.train.ledger import Ledger, consumed
 from retdm.train.logbook import Logbook
 from retdm.train.notice import heed
+from retdm.train.profiled_steps import ProfiledSteps
 from retdm.train.readings import readings
 from retdm.train.run import Run, open_run
 from retdm.train.save import save_checkpoint
@@ -33,11 +34,14 @@ from retdm.train.stages import Stage, enter, stage_order
 from retdm.train.start import start_from
 from retdm.train.step import Stepper
 from retdm.train.tally import EpochTally
+from retdm.train.trace import Trace
 
 log = logging.getLogger(__name__)
 
 
-def train(config: Config, session: Session, store: Store) -> Run:
+def train(
+    config: Config, session: Session, store: Store, *, profile: ProfiledSteps | None = None
+) -> Run:
     """Train until the last stage is done; a run with checkpoints continues from the newest.
 
     Every rank calls this with the same arguments.
@@ -46,6 +50,7 @@ def train(config: Config, session: Session, store: Store) -> Run:
         config: The resolved settings.
         session: The launcher.
         store: Folder of the run, for logs and the list of checkpoints.
+        profile: Steps of which each rank writes a trace.
 
     Raises:
         CheckpointError: If the checkpoint belongs to other data, labels or settings.
@@ -58,6 +63,7 @@ def train(config: Config, session: Session, store: Store) -> Run:
     if config.start_from and not run.progress.stage:
         start_from(run)
     order = ["", *stage_order(config)]
+    trace = Trace(profile, store, run.clock, session.device)
     try:
         if claim:
             _open_books(run, claim)
@@ -72,9 +78,10 @@ def train(config: Config, session: Session, store: Store) -> Run:
                 with run.clock.part("fit"):
                     fit_stage(run, stage)
             else:
-                _train_stage(run, stage)
+                _train_stage(run, stage, trace)
         _wait_for_checkpoints(run)
     finally:
+        trace.close()
         run.loader.close()
         if run.keeper:
             run.keeper.close()
@@ -114,7 +121,7 @@ def _wait_for_checkpoints(run: Run) -> None:
             run.keeper.wait()
 
 
-def _train_stage(run: Run, stage: Stage) -> None:
+def _train_stage(run: Run, stage: Stage, trace: Trace) -> None:
     """Train the stage from the run's progress to its end."""
     config, begin = run.config, run.progress
     optimizer = StageOptimizer(enter(stage, run.method), config.optimizer, stage.lr)
@@ -157,12 +164,14 @@ def _train_stage(run: Run, stage: Stage) -> None:
         run.progress = replace(
             run.progress, data=replace(run.progress.data, next_batch=done), step=stepper.step
         )
+        trace.reached(stepper.step)
         heed_notice(tally, run.progress)
         last = done == run.loader.batches_per_epoch
         busy = run.keeper is not None and run.keeper.busy
         if not last and cadence.due(stepper.step, busy=busy):
             save(tally)
 
+    trace.reached(stepper.step)
     while run.progress.epoch < stage.epochs:
         data, epoch = run.progress.data, run.progress.epoch
         batches = run.loader.epoch(data.epoch, data.next_batch, augment=stage.augment)
