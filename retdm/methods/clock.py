@@ -18,7 +18,8 @@ Part = Literal[
     "forward",  # with the losses, but without the next two
     "gather",  # of embeddings over workers, and waiting for the others there
     "mining",  # seeking neighbours
-    "backward",  # with the exchange of gradients as far as it is not hidden behind it
+    "backward",
+    "exchange",  # of gradients over workers, as far as backward does not hide it; an estimate
     "optimizer",  # with what is written to the bank
     "fit",  # of a method without steps
     "evaluation",  # scoring validation or test photos
@@ -50,6 +51,7 @@ class Clock:
         self.named = False
         """Whether parts are to have names in the trace of a profiler, which costs time."""
         self._spent = {part: (earlier or {}).get(part, 0.0) for part in PARTS}
+        self._whole = dict(self._spent)
         self._now: tuple[Part, float] = ("other", time.perf_counter())
 
     @contextmanager
@@ -65,6 +67,13 @@ class Clock:
                 yield
         finally:
             self._turn(outer)
+
+    def split(self, part: Part, into: Part, share: float) -> None:
+        """Count a share of what `part` has got since the last call for another part instead."""
+        moved = share * (self._spent[part] - self._whole[part])
+        self._spent[part] -= moved
+        self._spent[into] += moved
+        self._whole[part] = self._spent[part]
 
     def _turn(self, part: Part) -> None:
         before, since = self._now

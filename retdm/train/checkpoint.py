@@ -62,7 +62,7 @@ class TrainingState:
     statistics: Tensor | None = None
     """Inside an epoch, whose end averages them: those of each micro-batch, see `MicroBatches`."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of rank 0 since the run began, by what they went into, see `Clock`."""
+    """Of a mean worker since the run began, by what they went into, see `Clock`."""
 
     @property
     def label_space(self) -> LabelSpace:

@@ -64,7 +64,7 @@ class Run:
     statistics: Tensor | None
     """Of that epoch, see `TrainingState`."""
     clock: Clock
-    """Of this rank; on rank 0 it counts on from the run's earlier attempts."""
+    """Of this rank; counts on from what a mean worker of the run's earlier attempts did."""
     line: dict[str, float]
     """On rank 0, the newest log line of a step."""
     bank_age: int
@@ -139,7 +139,7 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
         optimizer_state={},
         tally_state={},
         statistics=None,
-        clock=Clock(state.seconds if state is not None and comm.rank() == 0 else None),
+        clock=Clock(state.seconds if state is not None else None),
         line={},
         bank_age=0,
     )

@@ -5,6 +5,7 @@ from retdm.train.run import Run
 from retdm.train.schedule import StageOptimizer
 from retdm.train.scoring import agree
 from retdm.train.tally import EpochTally
+from retdm.train.time_spent import mean_seconds
 
 
 def save_checkpoint(
@@ -32,6 +33,7 @@ def _save(run: Run, optimizer: StageOptimizer | None, name: str, tally: EpochTal
         # What only ends of epochs make equal on all ranks.
         agree(run.bad, url=run.train_data.url)
         sums, statistics = tally.state_dict(), run.micro_batches.state(run.method.parts["image"])
+    seconds = mean_seconds(run.clock)
     if run.keeper is None:
         return
     state = TrainingState(
@@ -46,6 +48,6 @@ def _save(run: Run, optimizer: StageOptimizer | None, name: str, tally: EpochTal
         skipped_steps=run.skipped.to_tables(),
         tally=sums,
         statistics=statistics,
-        seconds={part: spent for part, spent in run.clock.seconds().items()},
+        seconds={part: spent for part, spent in seconds.items()},
     )
     run.keeper.save(state, name)

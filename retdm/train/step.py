@@ -53,6 +53,8 @@ class Stepper:
         self.step = step
         self.stage_step = stage_step
         self.clock = clock
+        self._exchange = 0.0
+        """Share of the time of `backward` in which gradients are waited for."""
 
     def epoch(
         self,
@@ -91,6 +93,7 @@ class Stepper:
                 tally.add(output.parts, batch.global_size)
             if self.step % self.config.run.log_every_steps == 0 and tally.open_steps:
                 on_log(self.step, tally.close_line())
+                self._exchange = exchange_share(self.module)
             after_step()
         if tally.open_steps:
             on_log(self.step, tally.close_line())
@@ -120,6 +123,7 @@ class Stepper:
             # Equal on all ranks, so that each has one share of it.
             parts = {**output.parts, GRADIENT: norm / comm.world_size()}
             (wrong,) = comm.any_rank([not all_finite([*parts.values()])], self.device)
+        self.clock.split("backward", "exchange", self._exchange)
         self.step += 1
         self.stage_step += 1
         if wrong:
@@ -162,6 +166,20 @@ class Stepper:
 
     def _waited(self) -> float:
         return self.clock.seconds()["data"]
+
+
+def exchange_share(module: nn.Module) -> float:
+    """Share of the backward pass that only waits for gradients of other ranks.
+
+    By the times that DDP takes of its first ten steps and of every hundredth after them.
+    """
+    if not isinstance(module, nn.parallel.DistributedDataParallel):
+        return 0.0
+    told = module._get_ddp_logging_data()
+    computed = told.get("avg_backward_compute_time", 0)
+    sent = told.get("avg_backward_comm_time", 0)
+    waited = max(sent - told.get("avg_backward_compute_comm_overlap_time", 0), 0)
+    return float(waited / (computed + waited)) if waited else 0.0
 
 
 def distributed(method: Method, device: torch.device, settings: RunSettings) -> nn.Module:

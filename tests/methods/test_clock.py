@@ -55,6 +55,16 @@ def test_an_error_ends_a_part(moments):
     assert clock.seconds()["other"] == 3
 
 
+def test_a_share_of_what_a_part_got_since_counts_for_another(moments):
+    clock = Clock({"backward": 100.0})
+    for seconds, share in ((10, 0.5), (20, 0.25), (0, 0.5)):
+        with clock.part("backward"):
+            moments(seconds)
+        clock.split("backward", "exchange", share)
+    spent = clock.seconds()
+    assert (spent["backward"], spent["exchange"]) == (120, 10)
+
+
 def test_it_counts_on_from_an_earlier_attempt(moments):
     clock = Clock({"forward": 7.0, "a part of an earlier version": 1.0})
     with clock.part("forward"):
