@@ -175,7 +175,7 @@ def exchange_share(module: nn.Module) -> float:
     """
     if not isinstance(module, nn.parallel.DistributedDataParallel):
         return 0.0
-    told = module._get_ddp_logging_data()
+    told = module._get_ddp_logging_data()  # type: ignore[no-untyped-call]
     computed = told.get("avg_backward_compute_time", 0)
     sent = told.get("avg_backward_comm_time", 0)
     waited = max(sent - told.get("avg_backward_compute_comm_overlap_time", 0), 0)

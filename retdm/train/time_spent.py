@@ -41,7 +41,9 @@ def time_spent(seconds: Mapping[Part, float], history: Epochs, *, workers: int) 
         workers while they trained, validation and ends of epochs aside, and `per_worker`.
     """
     total = sum(seconds.values())
-    speeds = [entry["images_per_s"] for entry in history if entry["rank_score"] >= 0]
+    own = [entry for entry in history if entry["rank_score"] >= 0]
+    # A stranger's checkpoint need not have it.
+    speeds = [speed for entry in own if (speed := entry.get("images_per_s", 0)) > 0]
     # Epochs are of one size, so this is all images by all seconds.
     speed = len(speeds) / sum(1 / one for one in speeds) if speeds else 0.0
     return {

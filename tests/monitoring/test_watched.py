@@ -1,10 +1,17 @@
-"""A real Prometheus scrapes a real run on a Ray head with a token, and knows what it did."""
+"""A real Prometheus scrapes a real run on a Ray head with a token, and knows what it did.
 
+The run meets what there are metrics for: an S3 server that is busy at times, a damaged photo, and
+a step whose loss is not a number.
+"""
+
+import gzip
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.parse
 import urllib.request
@@ -15,20 +22,36 @@ import ray_head
 
 from retdm.storage import open_store
 from retdm.train.metrics import GPU_MEMORY, METRICS
+from retdm.train.profiled_steps import ProfiledSteps
+from retdm.train.trace import file_of
 from tests.conftest import ROOT
 from tests.monitoring.files import queries, rules
+from tests.storage.fault_proxy import FaultProxy
 from tests.train.conftest import SMALL, shards
 
 __all__ = ["shards"]
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
-STILL = {
-    "ray_retdm_bad_samples_total",
-    "ray_retdm_s3_retries_total",
-    "ray_retdm_skipped_steps_total",
-    "ray_retdm_bank_fill",
-    "ray_retdm_neighbours",
-}
-"""What a run to which nothing happens does not change, once it is there."""
+STILL = {"ray_retdm_neighbours"}
+"""What may be the same in all steps."""
+PROFILED = ProfiledSteps(2, 3)
+PROGRAM = """
+import runpy
+import sys
+
+from retdm.onray import launch
+from tests.train.poison import poison
+
+whole = launch._worker
+
+def worker(settings):
+    with poison({20}):
+        whole(settings)
+
+launch._worker = worker
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""jobs/train.py with a step that is not finite."""
 OVER = "15m"
 
 
@@ -57,18 +80,35 @@ class Prometheus:
             return json.load(answer)["data"]
 
 
+def _damaged(content):
+    """A tar, some bytes of whose first photo are wrong."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        at = next(one for one in tar if one.name.endswith(".jpg")).offset_data + 50
+    return content[:at] + bytes(20) + content[at + 20 :]
+
+
 @pytest.fixture(scope="module")
-def watched(shards, s3, tmp_path_factory):
-    """Prometheus behind a run of two workers with data and storage on S3, and the run's result."""
+def busy(s3):
+    """Environment of clients of the S3 server that it sends away now and then."""
+    with FaultProxy(s3.endpoint) as proxy:
+        proxy.inject("503", 0.05)
+        yield {"AWS_ENDPOINT_URL": proxy.url}
+
+
+@pytest.fixture(scope="module")
+def watched(shards, s3, busy, tmp_path_factory):
+    """Prometheus behind a run of two workers with data and storage on S3, and the run's folder."""
     if shutil.which("prometheus") is None:
         pytest.skip("needs prometheus; on Debian: apt install prometheus")
     folder = tmp_path_factory.mktemp("watched")
     url, runs = s3.url("shards"), s3.url("runs")
     source, target = open_store(shards), open_store(url)
     for name in source.names():
-        target.write(name, source.read(name))
+        content = source.read(name)
+        target.write(name, _damaged(content) if name == "train/000000.tar" else content)
     env = {
         **os.environ,
+        **busy,
         "PYTHONPATH": str(ROOT),
         "RAY_metrics_report_interval_ms": "1000",  # not 10 s: the run is short
         "RAY_memory_monitor_refresh_ms": "0",  # whatever else fills this machine's memory
@@ -79,17 +119,21 @@ def watched(shards, s3, tmp_path_factory):
             folder / "prometheus", ray=folder / "ray", tied=True, scrape_s=1
         )
         pairs = [f"data.url={url}", f"data.cache_dir={folder / 'cache'}", *SMALL]
-        pairs += ["data.loader_workers=1", "run.log_every_steps=1", "stages.*.epochs=8"]
+        pairs += ["data.loader_workers=1", "data.max_bad_samples=1"]
+        pairs += ["run.log_every_steps=1", "stages.*.epochs=8"]
         overrides = [word for pair in pairs for word in ("--set", pair)]
         where = ["--storage", runs, "--run-name", "seen", "--workers", "2"]
-        words = ["jobs/train.py", "jobs/recipes/demo.toml", *overrides, *where]
+        where += ["--profile", f"steps={PROFILED.first}:{PROFILED.last}"]
+        (folder / "program.py").write_text(PROGRAM)
+        words = [folder / "program.py", "jobs/train.py", "jobs/recipes/demo.toml"]
+        words += [*overrides, *where]
         with (folder / "log").open("w") as log:
             done = subprocess.run(
                 [sys.executable, *words],
                 cwd=ROOT, env=env | client, stdout=log, stderr=subprocess.STDOUT, timeout=1200,
             )  # fmt: skip
         assert done.returncode == 0, (folder / "log").read_text()[-4000:]
-        yield Prometheus(address), json.loads(open_store(f"{runs}/seen").read("result.json"))
+        yield Prometheus(address), open_store(f"{runs}/seen")
     finally:
         prometheus.stop(folder / "prometheus")
         ray_head.stop(folder / "ray")
@@ -120,13 +164,14 @@ def test_every_query_of_the_dashboard_has_data(watched):
         assert bool(series) == (title != "GPU memory"), (title, asked)
 
 
-def test_the_alerts_are_loaded_and_none_fires_for_a_healthy_run(watched):
+def test_the_alerts_are_loaded_and_evaluated(watched):
     server, _ = watched
     (group,) = server.get("rules")["groups"]
     assert {rule["name"]: rule["health"] for rule in group["rules"]} == dict.fromkeys(
         rules(), "ok"
     )
-    assert [one for one in server.get("alerts")["alerts"] if one["state"] == "firing"] == []
+    firing = {one["labels"]["alertname"] for one in server.get("alerts")["alerts"]}
+    assert "RetdmRunStalled" not in firing
 
 
 def _last(server, query):
@@ -136,7 +181,11 @@ def _last(server, query):
 
 
 def test_its_numbers_are_those_of_the_run(watched):
-    server, result = watched
+    server, store = watched
+    result = json.loads(store.read("result.json"))
+    assert _last(server, "max(ray_retdm_skipped_steps_total)") == len(result["skipped_steps"]) == 1
+    assert _last(server, "max(ray_retdm_bad_samples_total)") == len(result["bad_samples"]) == 1
+    assert result["time"]["seconds"]["exchange"] > 0
     assert _last(server, "max(ray_retdm_step)") <= result["history"][-1]["step"]
     assert _last(server, "max(ray_retdm_step)") > 0
     assert 0 < _last(server, "max(ray_retdm_bank_fill)") <= 1
@@ -146,3 +195,11 @@ def test_its_numbers_are_those_of_the_run(watched):
     # Every moment of a worker counts for one part.
     for labels, values in server.ask(f"sum by (rank) (deriv(ray_retdm_seconds_total[{OVER}]))"):
         assert 0.7 < values[-1] < 1.3, labels
+
+
+def test_each_worker_has_left_a_trace_of_its_profiled_steps(watched):
+    _, store = watched
+    for rank in range(2):
+        content = json.loads(gzip.decompress(store.read(file_of(PROFILED, rank))))
+        names = [one["name"] for one in content["traceEvents"] if one.get("ph") == "X"]
+        assert names.count("backward") == PROFILED.last - PROFILED.first + 1

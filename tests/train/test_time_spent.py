@@ -38,6 +38,7 @@ def test_speed_is_that_of_the_runs_own_epochs():
         {"images_per_s": 1.0, "rank_score": -1.0},  # of a run that this one started from
         {"images_per_s": 20.0, "rank_score": 0.5},
         {"images_per_s": 60.0, "rank_score": 1.5},
+        {"rank_score": 1.6},  # of a checkpoint that somebody made
     ]
     found = time_spent(dict.fromkeys(PARTS, 1.0), epochs, workers=2)
     assert (found["images_per_s"], found["images_per_s_per_worker"]) == (30, 15)
