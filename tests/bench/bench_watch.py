@@ -32,6 +32,7 @@ from retdm.train.readings import readings
 from retdm.train.step import Stepper, exchange_share
 
 _PUBLISHED = 200
+_TURNS = 1000
 _EVERY_S = 5.0
 
 
@@ -66,9 +67,13 @@ def worker(rank: int, args: argparse.Namespace, backbone: str, folder: str) -> N
         lines.append(f"{name}: {ratio:.4f} times the step without a clock")
         if clock is on:
             plain = median(first for first, _ in pairs)
+    alone = median(timed(lambda: turns(on)) for _ in range(_TURNS))
+    lines.append(
+        f"what the clock does in a step, alone: {alone * 1e6:.0f} us, {alone / plain:.4%}"
+    )
     looked = median(timed(lambda: exchange_share(stepper.module)) for _ in range(20))
     lines.append(f"looking at DDP's times, once a log line: {looked * 1e6:.0f} us")
-    lines.append(f"parts of the time: {len(on.seconds())}; a step of {plain:.3f} s")
+    lines.append(f"the step: {plain:.3f} s")
     publisher = Publisher("bench", rank, lambda: readings(run_of(stepper, on)))
     took = median(timed(publisher.publish) for _ in range(_PUBLISHED))
     lines.append(f"handing all to Ray: {took * 1e3:.2f} ms, {took / _EVERY_S:.4%} of a core")
@@ -76,6 +81,23 @@ def worker(rank: int, args: argparse.Namespace, backbone: str, folder: str) -> N
         head = f"{backbone}: {args.workers} workers, {args.rows} images each at 224 px"
         Path(folder, "report").write_text("\n  ".join((head, *lines)))
     dist.destroy_process_group()
+
+
+def turns(clock: Clock) -> None:
+    """Ask of it what a RETDM step does."""
+    with clock.part("data"):
+        pass
+    clock.seconds()
+    with clock.part("forward"):
+        with clock.part("gather"):
+            pass
+        with clock.part("mining"):
+            pass
+    with clock.part("backward"):
+        pass
+    clock.split("backward", "exchange", 0.5)
+    with clock.part("optimizer"):
+        pass
 
 
 def pair(
