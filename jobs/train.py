@@ -11,11 +11,13 @@ from retdm.evaluation import metric_table
 from retdm.onray.options import check_apart, check_storage, job_parser
 from retdm.onray.workers import Workers
 from retdm.storage import join_url, open_store
+from retdm.train.profiled_steps import ProfiledSteps
 
 EXAMPLES = """examples:
   python jobs/train.py jobs/recipes/scene.toml --set data.url=s3://photos/scene --workers 2
   python jobs/train.py jobs/recipes/scene.toml --set method=bce --set stages.*.epochs=2
   python jobs/train.py jobs/recipes/coco2014-vgg16.toml --workers 8 --dry-run
+  python jobs/train.py jobs/recipes/scene.toml --run-name look --profile steps=10:20
   ray job submit --working-dir . -- python jobs/train.py jobs/recipes/demo.toml --storage s3://photos/runs
 
 S3 is set up by the standard variables AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
@@ -43,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
         help="continue a run of this name (auto), refuse to (never), or insist (must)",
     )
     out.add_argument(
+        "--profile",
+        metavar="steps=FROM:TO",
+        help="write what each worker does in these steps to profile/ in the run's folder, a trace "
+        "for ui.perfetto.dev",
+    )
+    out.add_argument(
         "--dry-run",
         action="store_true",
         help="check settings, data and storage, say what would be done, and stop",
@@ -56,6 +64,7 @@ def main() -> int:
     config = load_config(args.recipe, args.set)
     check_storage(args.storage)
     workers = Workers.parse(args.workers)
+    profile = ProfiledSteps.parse(args.profile) if args.profile is not None else None
     if not config.data.url and not args.dry_run:
         raise ConfigError(
             "data.url is empty; name the shard set, for example --set data.url=s3://photos/scene"
@@ -73,7 +82,12 @@ def main() -> int:
     from retdm.onray.launch import run_on_ray
 
     result = run_on_ray(
-        config, storage=args.storage, name=name, workers=workers, resume=args.resume
+        config,
+        storage=args.storage,
+        name=name,
+        workers=workers,
+        resume=args.resume,
+        profile=profile,
     )
     print(metric_table(result["metrics"], dataset=result["data"], method=config.method))
     print(f"result: {join_url(args.storage, name, 'result.json')}")

@@ -76,4 +76,5 @@ def whole_state() -> TrainingState:
         skipped_steps=[{**skipped, "images": 8, "suspects": 1, "keys": ["k"]}],
         tally=tally.state_dict(),
         statistics=torch.zeros(2, 2, dtype=torch.float64),
+        seconds={"data": 1.5, "backward": 30.0},
     )

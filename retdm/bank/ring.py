@@ -84,6 +84,19 @@ class Bank:
         """Rows that hold something; too old ones count."""
         return min(self.written, self.size)
 
+    def age(self, step: int) -> int:
+        """Steps since the oldest row that is held was computed; 0 for an empty bank.
+
+        Looks at a number of the bank, so that a GPU has to be done with all that it was given.
+
+        Args:
+            step: Global step that is next.
+        """
+        if not len(self):
+            return 0
+        oldest = self.written % self.size if self.written > self.size else 0
+        return step - int(self._steps[oldest])
+
     def push(self, rows: BankRows, *, step: int) -> None:
         """Overwrite the oldest rows; of more rows than fit, the last ones are kept.
 

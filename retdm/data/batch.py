@@ -1,13 +1,14 @@
 """What the loader hands to a training or evaluation step."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from retdm.data.bad import BadSample
+from retdm.storage.counts import What
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Batch:
     """Valid rows over all ranks; in evaluation, bad images count here though they are invalid."""
     bad: tuple[BadSample, ...] = ()
     """Images of this part that could not be used."""
+    counts: Mapping[What, int] = field(default_factory=dict)
+    """What the process that made it has counted since its last batch; its receiver merges it."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`; copies overlap with compute where memory is pinned."""
@@ -41,6 +44,7 @@ class Batch:
             valid=self.valid.to(device, non_blocking=True),
             global_size=self.global_size,
             bad=self.bad,
+            counts=self.counts,
         )
 
     def pin_memory(self) -> "Batch":
@@ -52,6 +56,7 @@ class Batch:
             valid=self.valid.pin_memory(),
             global_size=self.global_size,
             bad=self.bad,
+            counts=self.counts,
         )
 
 

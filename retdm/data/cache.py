@@ -19,6 +19,7 @@ from retdm.data.manifest import ShardInfo
 from retdm.data.verified import download_verified
 from retdm.errors import RetdmError, ShardError, StorageError
 from retdm.storage import Store
+from retdm.storage.counts import COUNTS
 
 _ROUNDS = 3
 _FULL_PAUSE_S = 10.0
@@ -61,7 +62,9 @@ class NodeCache:
         """
         path = self._files.file(shard)
         if self._files.used_now(shard):
+            COUNTS.add("cache_hits")
             return path
+        COUNTS.add("cache_misses")
         if shard.bytes > self.limit_bytes or shard.sha256 in self._wrong:
             return None
         if time.monotonic() < self._full_until:

@@ -23,6 +23,7 @@ from retdm.data.plan import Cut, coming_shards, num_batches, part_of, parts_of
 from retdm.data.processes import begin, forkserver, storage_settings
 from retdm.data.source import SampleReader
 from retdm.data.split import SplitData
+from retdm.storage.counts import COUNTS, What
 
 # Batch normalisation cannot train on a single image.
 _MIN_TRAINING_ROWS = 2
@@ -101,11 +102,17 @@ class _Loader:
             for batch, item in enumerate(self._batches, start=start):
                 if isinstance(item, Failure):
                     raise item.error
+                self._count(item)
                 self.bad.add(item.bad, url=self.data.url)
                 ahead.reached(batch + 1 + self._in_flight)
                 yield item
         finally:
             ahead.close()
+
+    def _count(self, batch: Batch) -> None:
+        COUNTS.merge(batch.counts)
+        what: What = "training_images" if self._substitute else "evaluation_images"
+        COUNTS.add(what, int(batch.valid.sum()))
 
     def _request(self, order: Order, batch: int, crop: tuple[int, int] | None) -> BatchRequest:
         parts = [part_of(order, batch, cut) for cut in self._cuts]

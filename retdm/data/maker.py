@@ -6,7 +6,7 @@ sample in its place, and the number of batches and of rows in them stays what it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from retdm.data.order import Rows
 from retdm.data.plan import Part
 from retdm.data.source import SampleReader
 from retdm.errors import BadSampleError, RetdmError
+from retdm.storage.counts import COUNTS
 
 Targets = npt.NDArray[np.bool_]
 
@@ -67,7 +68,8 @@ class BatchMaker(Dataset[Made]):
 
     def __getitem__(self, request: BatchRequest) -> Made:
         try:
-            return join([self._make(part, request) for part in request.parts])
+            made = join([self._make(part, request) for part in request.parts])
+            return replace(made, counts=COUNTS.take())
         except RetdmError as error:
             return Failure(error)
 

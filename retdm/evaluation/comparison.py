@@ -32,7 +32,9 @@ def summarize(
         n - 1, `n`, `values` by seed, and against the baseline `difference`, `pairs`, `p` and
         `p_holm`, which is corrected over the columns tested in that metric), `paper`,
         `deterministic`: whether all seeds gave the same, so that they are one result, and
-        `versions`: of its runs, of those things that are not alike in all columns;
+        `versions`: of its runs, of those things that are not alike in all columns, and `time`:
+        means over its runs of the shares of time and of images per second, empty if no run
+        recorded them;
         `best`: for each metric the best mean, the runner-up, and whether a t-test between
         these two supports it (p < .05); `baseline`; `data`; `data_digest`; `versions`, more than
         one value of a version if runs were made under several; `cautions`, what else was not
@@ -66,6 +68,7 @@ def summarize(
                 },
                 "paper": _paper(data, method),
                 "versions": versions[name],
+                "time": _time(own_results[name]),
             }
             for name, method in columns.items()
         },
@@ -86,6 +89,17 @@ def _values(results: Mapping[int, Result]) -> dict[str, BySeed]:
             if not metric.startswith("skipped.") and value is not None and math.isfinite(value):
                 out.setdefault(metric, {})[seed] = float(value)
     return out
+
+
+def _time(results: Sequence[Result]) -> dict[str, float]:
+    known = [result["time"] for result in results if "time" in result]
+    if not known:
+        return {}
+    rows = [
+        {**one["share"], **{key: one[key] for key in ("images_per_s", "images_per_s_per_worker")}}
+        for one in known
+    ]
+    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
 
 def _deterministic(values: Mapping[str, BySeed]) -> bool:

@@ -22,6 +22,7 @@ from retdm import comm
 from retdm.bank import Bank, BankRows, LabelSets
 from retdm.data.batch import Batch
 from retdm.errors import CheckpointError
+from retdm.methods.clock import Clock
 from retdm.methods.micro_batches import MicroBatches
 
 
@@ -40,6 +41,8 @@ class StepContext:
     """Global step, from 0; with `seed` it names the random choices of this step."""
     micro_batches: MicroBatches = field(default_factory=MicroBatches)
     """What this rank's images go through the image net in; by default all at once."""
+    clock: Clock = field(default_factory=Clock)
+    """Told of what is gathered and sought."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,13 +136,14 @@ class Retdm(Method):
         bank = None
         if context.bank is not None and context.use_bank and self.settings.neighbours != "batch":
             bank = context.bank.view(context.step)
-        candidates = gather_candidates(
-            images,
-            batch.indices.where(batch.valid, -1),
-            context.label_sets,
-            bank,
-            with_gradient=self.ways > 1,
-        )
+        with context.clock.part("gather"):
+            candidates = gather_candidates(
+                images,
+                batch.indices.where(batch.valid, -1),
+                context.label_sets,
+                bank,
+                with_gradient=self.ways > 1,
+            )
         return _Anchors(images, label, batch.indices, candidates)
 
     def _ways(self, anchors: _Anchors, batch: Batch, context: StepContext) -> dict[str, Tensor]:
@@ -175,14 +176,18 @@ class Retdm(Method):
             return _Neighbours(losses.pair_distance(other, label, self.settings), real)
 
         samples, settings = anchors.samples, self.settings
-        sets, drawn = near_by_labels(samples, candidates, context, settings, images=self.ways > 1)
+        with context.clock.part("mining"):
+            sets, drawn = near_by_labels(
+                samples, candidates, context, settings, images=self.ways > 1
+            )
         near = {"way1": other_sets(*sets)}
         if drawn is not None:
             near["way2"] = other_images(*drawn)
         if self.ways == 4:
-            columns, real = near_by_embedding(
-                anchors.images, samples, candidates, context, settings
-            )
+            with context.clock.part("mining"):
+                columns, real = near_by_embedding(
+                    anchors.images, samples, candidates, context, settings
+                )
             near["way3"] = other_sets(set_numbers(candidates, columns), real)
             near["way4"] = other_images(columns, real)
         return near

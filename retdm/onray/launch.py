@@ -40,6 +40,7 @@ from retdm.onray.workers import Workers
 from retdm.storage import Store, arrow_filesystem, join_url, open_store
 from retdm.train.loop import train
 from retdm.train.notice import Interrupted, Notice
+from retdm.train.profiled_steps import ProfiledSteps
 from retdm.train.result import RESULT, conclude
 from retdm.train.risk import divergence_risk
 from retdm.train.stages import plan_stages
@@ -68,6 +69,7 @@ def run_on_ray(
     resume: Resume,
     claim: Claim | None = None,
     callbacks: Sequence[ray.train.UserCallback] = (),
+    profile: ProfiledSteps | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate and return the content of `STORAGE/NAME/result.json`.
 
@@ -83,6 +85,7 @@ def run_on_ray(
         claim: Right to a folder that this run is in, which the caller holds; None: the run's own
             is taken.
         callbacks: More of Ray Train's, for its controller.
+        profile: Steps of which each worker writes a trace.
 
     Raises:
         RetdmError: For anything the user can mend, also when a worker found it; `ConfigError` if
@@ -107,7 +110,7 @@ def run_on_ray(
             if not finished:
                 if risk := divergence_risk(config, method):
                     log.warning("warning: %s", risk)
-                _fit(config, store, claim, storage, name, workers, callbacks)
+                _fit(config, store, claim, storage, name, workers, callbacks, profile)
     if finished:
         log.info("run %s is finished; its result is at %s/%s", name, store.url, RESULT)
     return stored_result(store)
@@ -121,6 +124,7 @@ def _fit(
     name: str,
     workers: Workers,
     callbacks: Sequence[ray.train.UserCallback],
+    profile: ProfiledSteps | None,
 ) -> None:
     ours = not ray.is_initialized()
     if ours:
@@ -135,6 +139,7 @@ def _fit(
             "config": config.model_dump(mode="json"),
             "run": store.url,
             "claim": claim,
+            "profile": profile,
         },
         torch_config=ray.train.torch.TorchConfig(
             # gloo carries the small CPU collectives (metrics, objects) beside NCCL.
@@ -224,7 +229,8 @@ def _worker(settings: dict[str, Any]) -> None:
     config = Config.model_validate(settings["config"])
     session = RaySession(settings["run"])
     try:
-        conclude(train(config, session, open_store(settings["run"])))
+        store, profile = open_store(settings["run"]), settings["profile"]
+        conclude(train(config, session, store, profile=profile))
     except Interrupted as interrupted:
         if interrupted.notice is Notice.PREEMPTION:
             raise session.preempted(interrupted.step) from None

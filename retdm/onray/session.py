@@ -1,6 +1,6 @@
 """The training loop's session inside a Ray Train worker."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import ray
 import ray.train
@@ -10,7 +10,9 @@ from ray.train.v2._internal.execution.context import get_train_context
 
 from retdm import comm
 from retdm.onray.preempted import Preempted
+from retdm.onray.publishing import Publisher
 from retdm.onray.stopping import Ear
+from retdm.train.metrics import Reading
 from retdm.train.notice import Notice
 
 
@@ -23,6 +25,7 @@ class RaySession:
         Args:
             run: URL of its folder.
         """
+        self._run = run
         self._ear = Ear(run) if comm.rank() == 0 else None
 
     @property
@@ -34,6 +37,10 @@ class RaySession:
     def report(self, metrics: Mapping[str, float]) -> None:
         """Show the epoch in Ray's own views of the run; waits for all ranks."""
         ray.train.report(dict(metrics))
+
+    def watch(self, readings: Callable[[], Sequence[Reading]]) -> None:
+        """Show them to Prometheus from now on."""
+        Publisher(self._run, comm.rank(), readings)
 
     def notice(self) -> Notice | None:
         """Whether the driver was told to stop, or a worker's machine is taken back."""

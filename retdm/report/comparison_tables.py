@@ -42,7 +42,7 @@ _TESTED = ("mAP", "CF1", "OF1", "hamming_loss", "ranking_loss", "average_precisi
 def tables(summary: Summary) -> list[Table]:
     """All tables that have something to show, in reading order."""
     out = [_family(summary, title, metrics) for title, metrics in _FAMILIES.items()]
-    out += [_tested(summary), paper_table(summary)]
+    out += [_tested(summary), paper_table(summary), _time(summary)]
     return [table for table in out if table is not None]
 
 
@@ -119,6 +119,39 @@ def _tested(summary: Summary) -> Table | None:
             "p is of the one test; Holm: corrected over all columns tested in that metric. Bold: "
             "p < .05 after this correction; the number of metrics is not corrected for.",
             ONE_SPLIT,
+        ],
+    )
+
+
+def _time(summary: Summary) -> Table | None:
+    """Where the time of the runs went."""
+    known = {name: own["time"] for name, own in summary["columns"].items() if own.get("time")}
+    if not known:
+        return None
+    shares = {
+        "data_wait": "waiting for data",
+        "compute": "compute",
+        "communication": "communication",
+        "evaluation": "evaluation",
+        "checkpoint": "checkpoint",
+        "other": "other",
+    }
+    rows = [
+        [
+            Cell(name),
+            Cell(f"{time['images_per_s']:.1f}"),
+            Cell(f"{time['images_per_s_per_worker']:.1f}"),
+            *(Cell(f"{time[share]:.1%}") for share in shares),
+        ]
+        for name, time in known.items()
+    ]
+    return Table(
+        "Where the time went",
+        ["method", "images/s", "of a worker", *shares.values()],
+        rows,
+        [
+            "Means over runs, of a mean worker; a first stage that runs share is not in them. "
+            "Images a second are those of training, without validation and ends of epochs."
         ],
     )
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from retdm.storage import limits, s3_client
+from retdm.storage.counts import COUNTS
 from retdm.storage.s3_errors import is_changed, passes, refuses
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Patience:
                     raise
                 if self._over.is_set():
                     raise
+                COUNTS.add("s3_retries")
                 _log.log(
                     logging.WARNING if loud else logging.DEBUG,
                     "%s: %s; trying again in %.1f s",

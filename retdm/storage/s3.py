@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retdm.errors import NotFoundError, ShortFileError, StorageError, TransientStorageError
+from retdm.storage.counts import COUNTS
 from retdm.storage.patience import Patience
 from retdm.storage.protocol import check_name
 from retdm.storage.s3_client import endpoint
@@ -66,6 +67,7 @@ class S3Store:
 
         with self._explained(name) as patience:
             content = patience.call(get)
+        COUNTS.add("s3_read_bytes", len(content))
         if len(content) != size:
             raise ShortFileError(
                 f"{self.url}/{name}: {len(content)} bytes at offset {start} where {size} were "
@@ -83,6 +85,7 @@ class S3Store:
                 return
             body = content if isinstance(content, bytes) else content.read_bytes()
             patience.call(lambda s3: s3.put_object(Bucket=self.bucket, Key=key, Body=body))
+            COUNTS.add("s3_written_bytes", size)
 
     def download(self, name: str, to: Path) -> None:
         """Fetch into `to`, large objects by several ranged GETs at once."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retdm.storage import s3_client
+from retdm.storage.counts import COUNTS
 from retdm.storage.patience import Patience
 from retdm.storage.s3_errors import FAILURES, is_beyond
 
@@ -58,10 +59,14 @@ def download(
             )
             return answer["Body"].read()
 
-        write(start, patience.call(part))
+        accept(start, patience.call(part))
+
+    def accept(start: int, content: bytes) -> None:
+        COUNTS.add("s3_read_bytes", len(content))
+        write(start, content)
 
     content, etag, size = patience.call(first)
-    write(0, content)
+    accept(0, content)
     _all(fetch, range(len(content), size, _DOWNLOAD_BYTES), _DOWNLOADS)
     return size
 
@@ -84,6 +89,7 @@ def upload(patience: Patience, bucket: str, key: str, content: bytes | Path) -> 
         answer = patience.call(
             lambda client: client.upload_part(**where, PartNumber=number, Body=part)
         )
+        COUNTS.add("s3_written_bytes", len(part))
         return answer["ETag"]
 
     try:

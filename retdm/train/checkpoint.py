@@ -61,6 +61,8 @@ class TrainingState:
     """Sums over the steps of an epoch that is not over, see `EpochTally`; empty between epochs."""
     statistics: Tensor | None = None
     """Inside an epoch, whose end averages them: those of each micro-batch, see `MicroBatches`."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of a mean worker since the run began, by what they went into, see `Clock`."""
 
     @property
     def label_space(self) -> LabelSpace:

@@ -193,6 +193,7 @@ class _Content(_Table):
     skipped_steps: list[_SkippedStep] = []
     tally: Annotated[_Tally | None, OrEmpty] = None
     statistics: Rows | None = None
+    seconds: dict[str, Seconds] = {}
 
     @model_validator(mode="before")
     @classmethod

@@ -7,6 +7,7 @@ still on its way.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -51,6 +52,10 @@ class Keeper:
         self.claim = claim
         self.keep_best = keep_best
         self.before = before
+        self.written = 0
+        """Checkpoints that are on storage, by this object."""
+        self.last_seconds = 0.0
+        """What the last of them took, its copy to storage included."""
         self.kept = [one for one in kept_checkpoints(store) if one.step <= from_step]
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -108,6 +113,7 @@ class Keeper:
             log.warning("a checkpoint was not written: %s", error)
 
     def _write(self, state: TrainingState, name: str) -> None:
+        begun = time.perf_counter()
         self.claim.check()
         self.before()
         with Scratch("checkpoint") as folder:
@@ -130,6 +136,7 @@ class Keeper:
         # Again: the upload may have taken long.
         self.claim.check()
         publish(self.store, state.history, self.kept)
+        self.written, self.last_seconds = self.written + 1, time.perf_counter() - begun
         for one in every:
             if one not in self.kept:
                 self._delete(checkpoint.file_of(one.name))

@@ -23,6 +23,8 @@ from retdm.train.keeper import Keeper
 from retdm.train.ledger import Ledger, consumed
 from retdm.train.logbook import Logbook
 from retdm.train.notice import heed
+from retdm.train.profiled_steps import ProfiledSteps
+from retdm.train.readings import readings
 from retdm.train.run import Run, open_run
 from retdm.train.save import save_checkpoint
 from retdm.train.schedule import StageOptimizer
@@ -32,11 +34,14 @@ from retdm.train.stages import Stage, enter, stage_order
 from retdm.train.start import start_from
 from retdm.train.step import Stepper
 from retdm.train.tally import EpochTally
+from retdm.train.trace import Trace
 
 log = logging.getLogger(__name__)
 
 
-def train(config: Config, session: Session, store: Store) -> Run:
+def train(
+    config: Config, session: Session, store: Store, *, profile: ProfiledSteps | None = None
+) -> Run:
     """Train until the last stage is done; a run with checkpoints continues from the newest.
 
     Every rank calls this with the same arguments.
@@ -45,6 +50,7 @@ def train(config: Config, session: Session, store: Store) -> Run:
         config: The resolved settings.
         session: The launcher.
         store: Folder of the run, for logs and the list of checkpoints.
+        profile: Steps of which each rank writes a trace.
 
     Raises:
         CheckpointError: If the checkpoint belongs to other data, labels or settings.
@@ -57,9 +63,11 @@ def train(config: Config, session: Session, store: Store) -> Run:
     if config.start_from and not run.progress.stage:
         start_from(run)
     order = ["", *stage_order(config)]
+    trace = Trace(profile, store, run.clock, session.device)
     try:
         if claim:
             _open_books(run, claim)
+        session.watch(partial(readings, run))
         for stage in run.stages:
             if order.index(stage.name) < order.index(run.progress.stage):
                 continue
@@ -67,12 +75,13 @@ def train(config: Config, session: Session, store: Store) -> Run:
                 run.progress = replace(run.progress, stage=stage.name, epoch=0)
                 run.optimizer_state = {}
             if isinstance(run.method, FittedMethod):
-                fit_stage(run, stage)
+                with run.clock.part("fit"):
+                    fit_stage(run, stage)
             else:
-                _train_stage(run, stage)
-        if run.keeper:
-            run.keeper.wait()
+                _train_stage(run, stage, trace)
+        _wait_for_checkpoints(run)
     finally:
+        trace.close()
         run.loader.close()
         if run.keeper:
             run.keeper.close()
@@ -106,7 +115,13 @@ def _open_books(run: Run, claim: Claim) -> None:
     run.keeper.begin(run.history)
 
 
-def _train_stage(run: Run, stage: Stage) -> None:
+def _wait_for_checkpoints(run: Run) -> None:
+    if run.keeper:
+        with run.clock.part("checkpoint"):
+            run.keeper.wait()
+
+
+def _train_stage(run: Run, stage: Stage, trace: Trace) -> None:
     """Train the stage from the run's progress to its end."""
     config, begin = run.config, run.progress
     optimizer = StageOptimizer(enter(stage, run.method), config.optimizer, stage.lr)
@@ -123,6 +138,7 @@ def _train_stage(run: Run, stage: Stage) -> None:
         run.session.device,
         step=begin.step,
         stage_step=begin.epoch * run.loader.batches_per_epoch + begin.data.next_batch,
+        clock=run.clock,
     )
     if begin.data.next_batch and run.statistics is not None:
         # Not before: DDP, when it is made, gives rank 0's to all.
@@ -137,8 +153,7 @@ def _train_stage(run: Run, stage: Stage) -> None:
         """Return when there is a checkpoint of the run where it is inside the epoch."""
         run.progress = inside
         save(tally)
-        if run.keeper:
-            run.keeper.wait()
+        _wait_for_checkpoints(run)
 
     def heed_notice(tally: EpochTally, inside: Progress) -> None:
         heed(run.session, stepper.step, secure=partial(secure, tally, inside))
@@ -149,12 +164,14 @@ def _train_stage(run: Run, stage: Stage) -> None:
         run.progress = replace(
             run.progress, data=replace(run.progress.data, next_batch=done), step=stepper.step
         )
+        trace.reached(stepper.step)
         heed_notice(tally, run.progress)
         last = done == run.loader.batches_per_epoch
         busy = run.keeper is not None and run.keeper.busy
         if not last and cadence.due(stepper.step, busy=busy):
             save(tally)
 
+    trace.reached(stepper.step)
     while run.progress.epoch < stage.epochs:
         data, epoch = run.progress.data, run.progress.epoch
         batches = run.loader.epoch(data.epoch, data.next_batch, augment=stage.augment)
@@ -197,6 +214,9 @@ def _step_logger(run: Run, stage: Stage, epoch: int) -> Callable[[int, dict[str,
         if run.logbook is None:
             return
         run.logbook.write("step", step, means)
+        run.line = means
+        # Here it costs no wait for a GPU: the means have been waited for.
+        run.bank_age = run.bank.age(step) if run.bank is not None else 0
         label = f"stage {stage.name} epoch {epoch + 1}/{stage.epochs}"
         elapsed_s = time.perf_counter() - started
         line = bar_line(label, step - before, run.loader.batches_per_epoch, elapsed_s, "batch")

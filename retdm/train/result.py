@@ -20,6 +20,7 @@ from retdm.train.history import best, kept_checkpoints
 from retdm.train.notice import heed
 from retdm.train.restore import load_checkpoint
 from retdm.train.run import Run
+from retdm.train.time_spent import mean_seconds, time_spent
 
 RESULT = "result.json"
 
@@ -59,6 +60,7 @@ def conclude(run: Run) -> dict[str, Any]:
     if run.config.run.test:
         split, data = "test", open_split(run.config.data.url, run.config.data.test_split)
         scores, targets = run.score(data, meanwhile=meanwhile)
+    seconds = mean_seconds(run.clock)
     result: dict[str, Any] = {}
     if comm.rank() == 0:
         threshold = run.config.run.threshold
@@ -77,6 +79,7 @@ def conclude(run: Run) -> dict[str, Any]:
             "baseline": {"label_frequency_mAP": label_frequency_map(targets)},
             "bad_samples": run.bad.to_tables(),
             "skipped_steps": run.skipped.to_tables(),
+            "time": time_spent(seconds, run.history, workers=comm.world_size()),
             "checkpoint": name,
             "history": run.history,
             "data": data.manifest.name,

@@ -17,7 +17,7 @@ from retdm.data.order import resolve_window
 from retdm.data.plan import Position
 from retdm.data.split import SplitData, open_split
 from retdm.errors import CheckpointError, shown
-from retdm.methods import Method, MicroBatches, build_method
+from retdm.methods import Clock, Method, MicroBatches, build_method
 from retdm.storage import Store
 from retdm.train import checkpoint
 from retdm.train.checkpoint import Progress, TrainingState
@@ -63,11 +63,20 @@ class Run:
     """Of the epoch in `progress`; empty where that epoch is still to begin."""
     statistics: Tensor | None
     """Of that epoch, see `TrainingState`."""
+    clock: Clock
+    """Of this rank; counts on from what a mean worker of the run's earlier attempts did."""
+    line: dict[str, float]
+    """On rank 0, the newest log line of a step."""
+    bank_age: int
+    """On rank 0, of the bank's oldest row at that line."""
 
     def score(self, data: SplitData, *, meanwhile: Callable[[], None]) -> Scored:
         """The method's scores of a split, and its targets, see `score_split`."""
         settings, device = self.config.data, self.session.device
-        return score_split(self.method, data, settings, device, bad=self.bad, meanwhile=meanwhile)
+        with self.clock.part("evaluation"):
+            return score_split(
+                self.method, data, settings, device, bad=self.bad, meanwhile=meanwhile
+            )
 
 
 def open_run(config: Config, session: Session, store: Store) -> Run:
@@ -130,6 +139,9 @@ def open_run(config: Config, session: Session, store: Store) -> Run:
         optimizer_state={},
         tally_state={},
         statistics=None,
+        clock=Clock(state.seconds if state is not None else None),
+        line={},
+        bank_age=0,
     )
     if state is not None:
         _restore(run, state)

@@ -5,6 +5,7 @@ from retdm.train.run import Run
 from retdm.train.schedule import StageOptimizer
 from retdm.train.scoring import agree
 from retdm.train.tally import EpochTally
+from retdm.train.time_spent import mean_seconds
 
 
 def save_checkpoint(
@@ -22,11 +23,17 @@ def save_checkpoint(
         BadSampleError: If all ranks together met more bad images than are allowed.
         RetdmError: On rank 0, if the checkpoint before this one could not be written.
     """
+    with run.clock.part("checkpoint"):
+        _save(run, optimizer, name, tally)
+
+
+def _save(run: Run, optimizer: StageOptimizer | None, name: str, tally: EpochTally | None) -> None:
     sums, statistics = {}, None
     if tally is not None:
         # What only ends of epochs make equal on all ranks.
         agree(run.bad, url=run.train_data.url)
         sums, statistics = tally.state_dict(), run.micro_batches.state(run.method.parts["image"])
+    seconds = mean_seconds(run.clock)
     if run.keeper is None:
         return
     state = TrainingState(
@@ -41,5 +48,6 @@ def save_checkpoint(
         skipped_steps=run.skipped.to_tables(),
         tally=sums,
         statistics=statistics,
+        seconds={part: spent for part, spent in seconds.items()},
     )
     run.keeper.save(state, name)

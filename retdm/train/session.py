@@ -1,10 +1,11 @@
 """What a training loop asks of whoever launched it: where to compute, and whether to go on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 
+from retdm.train.metrics import Reading
 from retdm.train.notice import Notice
 
 
@@ -21,6 +22,9 @@ class Session(Protocol):
         Args:
             metrics: Plain numbers.
         """
+
+    def watch(self, readings: Callable[[], Sequence[Reading]]) -> None:
+        """Hear where this rank's metrics can be read, at any time and from any thread."""
 
     def notice(self) -> Notice | None:
         """Whether training is to stop, as far as this rank knows; asked after every step."""
@@ -44,6 +48,9 @@ class LocalSession:
 
     def report(self, metrics: Mapping[str, float]) -> None:
         """The log has them."""
+
+    def watch(self, readings: Callable[[], Sequence[Reading]]) -> None:
+        """Nobody watches."""
 
     def notice(self) -> Notice | None:
         """None ever comes."""

@@ -1,6 +1,5 @@
 """One optimizer step on one global batch, and one epoch of them."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,7 +13,7 @@ from retdm.bank import Bank, LabelSets
 from retdm.config import Config, RunSettings
 from retdm.data.batch import Batch
 from retdm.errors import DivergenceError
-from retdm.methods import Method, MicroBatches, StepContext, StepOutput
+from retdm.methods import Clock, Method, MicroBatches, StepContext, StepOutput
 from retdm.train.fault import GRADIENT, Fault, all_finite, find_suspects, wrong_parts
 from retdm.train.schedule import StageOptimizer
 from retdm.train.skipped import remedy
@@ -39,6 +38,7 @@ class Stepper:
         *,
         step: int,
         stage_step: int,
+        clock: Clock,
     ) -> None:
         self.config = config
         self.stage = stage
@@ -52,6 +52,9 @@ class Stepper:
         self.device = device
         self.step = step
         self.stage_step = stage_step
+        self.clock = clock
+        self._exchange = 0.0
+        """Share of the time of `backward` in which gradients are waited for."""
 
     def epoch(
         self,
@@ -74,9 +77,14 @@ class Stepper:
         Raises:
             DivergenceError: If every step was skipped.
         """
-        asked = time.perf_counter()
-        for batch in batches:
-            tally.wait_seconds += time.perf_counter() - asked
+        coming = iter(batches)
+        waited = self._waited() - tally.wait_seconds
+        while True:
+            with self.clock.part("data"):
+                batch = next(coming, None)
+            if batch is None:
+                break
+            tally.wait_seconds = self._waited() - waited
             output = self.train(batch.to(self.device))
             if isinstance(output, Fault):
                 tally.skip(batch.global_size)
@@ -85,8 +93,8 @@ class Stepper:
                 tally.add(output.parts, batch.global_size)
             if self.step % self.config.run.log_every_steps == 0 and tally.open_steps:
                 on_log(self.step, tally.close_line())
+                self._exchange = exchange_share(self.module)
             after_step()
-            asked = time.perf_counter()
         if tally.open_steps:
             on_log(self.step, tally.close_line())
         if not tally.steps:
@@ -105,23 +113,26 @@ class Stepper:
         If a loss part or the gradient is not finite on some rank, all ranks skip the step:
         weights, momentum, buffers and bank stay as they are, and only the step is counted.
         """
-        self.buffers.take()
-        statistics = self.micro_batches.statistics()
         context = self._context()
-        with self._autocast():
+        with self.clock.part("forward"), self._autocast():
+            self.buffers.take()
+            statistics = self.micro_batches.statistics()
             output: StepOutput = self.module(batch, context)
-        norm = self.optimizer.backward(output.total)
-        # Equal on all ranks, so that each has one share of it.
-        parts = {**output.parts, GRADIENT: norm / comm.world_size()}
-        (wrong,) = comm.any_rank([not all_finite([*parts.values()])], self.device)
+        with self.clock.part("backward"):
+            norm = self.optimizer.backward(output.total)
+            # Equal on all ranks, so that each has one share of it.
+            parts = {**output.parts, GRADIENT: norm / comm.world_size()}
+            (wrong,) = comm.any_rank([not all_finite([*parts.values()])], self.device)
+        self.clock.split("backward", "exchange", self._exchange)
         self.step += 1
         self.stage_step += 1
         if wrong:
             self.micro_batches.put_back(statistics)
             return self._skip(batch, context, parts)
-        self.optimizer.step(norm)
-        if self.bank is not None and output.rows is not None:
-            self.bank.push(output.rows, step=context.step)
+        with self.clock.part("optimizer"):
+            self.optimizer.step(norm)
+            if self.bank is not None and output.rows is not None:
+                self.bank.push(output.rows, step=context.step)
         return replace(output, parts=parts)
 
     def _skip(self, batch: Batch, context: StepContext, parts: Mapping[str, Tensor]) -> Fault:
@@ -150,7 +161,25 @@ class Stepper:
             seed=self.config.seed,
             step=self.step,
             micro_batches=self.micro_batches,
+            clock=self.clock,
         )
+
+    def _waited(self) -> float:
+        return self.clock.seconds()["data"]
+
+
+def exchange_share(module: nn.Module) -> float:
+    """Share of the backward pass that only waits for gradients of other ranks.
+
+    By the times that DDP takes of its first ten steps and of every hundredth after them.
+    """
+    if not isinstance(module, nn.parallel.DistributedDataParallel):
+        return 0.0
+    told = module._get_ddp_logging_data()  # type: ignore[no-untyped-call]
+    computed = told.get("avg_backward_compute_time", 0)
+    sent = told.get("avg_backward_comm_time", 0)
+    waited = max(sent - told.get("avg_backward_compute_comm_overlap_time", 0), 0)
+    return float(waited / (computed + waited)) if waited else 0.0
 
 
 def distributed(method: Method, device: torch.device, settings: RunSettings) -> nn.Module:

@@ -38,6 +38,20 @@ def test_holds_the_newest_rows(size):
     assert [n - 100 for n in newest.samples.tolist()] == newest.set_ids.tolist()
 
 
+def test_its_age_is_that_of_the_oldest_row():
+    bank = Bank(5, 2)
+    assert bank.age(9) == 0
+    for step, count in enumerate([3, 1, 1]):  # full, and nothing lost
+        bank.push(rows(0, count), step=step)
+    assert bank.age(3) == 3
+    bank.push(rows(0, 2), step=3)  # a row of the first step is left
+    assert bank.age(4) == 4
+    bank.push(rows(0, 1), step=4)
+    assert bank.age(5) == 4
+    bank.push(rows(0, 7), step=5)
+    assert bank.age(6) == 1
+
+
 def test_gradients_are_not_kept():
     bank = Bank(3, 2)
     x = torch.ones(2, 2, requires_grad=True)

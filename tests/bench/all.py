@@ -26,6 +26,7 @@ _QUICK = {
     "bench_search": ["--trials", "1"],
     "bench_step": ["--backbones", "timm:tf_efficientnet_lite0", "--rows", "2", "--steps", "1"],
     "bench_storage": ["--samples", "256", "--rounds", "1"],
+    "bench_watch": ["--backbones", "timm:tf_efficientnet_lite0", "--rows", "2", "--steps", "2"],
 }
 
 

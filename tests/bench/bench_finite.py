@@ -23,7 +23,7 @@ from bench_step import LABELS, SETS, meet, photos, time_backbones
 from retdm import comm
 from retdm.bank import Bank, LabelSets
 from retdm.config import Config, parse
-from retdm.methods import MicroBatches, build_method
+from retdm.methods import Clock, MicroBatches, build_method
 from retdm.train import schedule, step
 from retdm.train.schedule import StageOptimizer
 from retdm.train.stages import enter, plan_stages
@@ -82,6 +82,7 @@ def make(backbone: str) -> tuple[Stepper, LabelSets]:
         *(config, stage, method, optimizer, bank, sets, MicroBatches(), device),
         step=0,
         stage_step=0,
+        clock=Clock(),
     ), sets
 
 

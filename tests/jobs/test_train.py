@@ -48,6 +48,10 @@ def _train(*arguments, cwd, **variables):
             [str(RECIPES[0]), "--dry-run", "--storage", __file__],
             f"error: --storage {__file__}: {__file__} is a file, not a folder; give another",
         ),
+        (
+            [str(RECIPES[0]), "--set", "data.url=x", "--profile", "10:20"],
+            "error: --profile '10:20': give steps=FROM:TO, for example steps=10:20",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, message):

@@ -12,6 +12,14 @@ from retdm.report import comparison_html, comparison_markdown
 from retdm.report.comparison_tables import p_text
 from tests.report.tags import Tags
 
+SHARE = {
+    "data_wait": 0.05,
+    "compute": 0.6,
+    "communication": 0.1,
+    "evaluation": 0.2,
+    "checkpoint": 0.01,
+    "other": 0.04,
+}
 METHODS = {"bce": "bce", "retdm": "retdm", "raw <a|b>": "retdm", "c2ae": "c2ae"}
 
 
@@ -25,6 +33,7 @@ def result(skill, seed, data="scene", versions=None):
         "data_digest": "d" * 64,
         "reading": {"score": "unit_sq_tau"},
         "versions": {"torch": "2.14", **(versions or {})},
+        "time": {"share": SHARE, "images_per_s": 30.0 + seed, "images_per_s_per_worker": 15.0},
     }
 
 
@@ -61,6 +70,23 @@ def words(pages, kind):
     if kind == "html":
         return unescape(re.sub("<[^>]*>", "", pages["html"]))
     return re.sub(r"\\(.)|\*\*", r"\1", pages["md"])
+
+
+@pytest.mark.parametrize("kind", ["md", "html"])
+def test_both_pages_say_where_the_time_went(pages, kind):
+    page = words(pages, kind)
+    assert "Where the time went" in page
+    for text in ("31.0", "15.0", "5.0%", "60.0%", "20.0%", "1.0%"):
+        assert text in page, text
+
+
+def test_results_of_an_earlier_version_have_no_times():
+    old = {seed: result(1.0, seed) for seed in range(2)}
+    for one in old.values():
+        del one["time"]
+    summary = content({"bce": "bce"}, {"bce": old}, wanted=2)
+    assert summary["columns"]["bce"]["time"] == {}
+    assert "Where the time went" not in comparison_markdown(summary)
 
 
 @pytest.mark.parametrize("kind", ["md", "html"])
@@ -193,7 +219,7 @@ def test_rows_of_three_labels_and_of_up_to_three_are_told_apart():
 def test_html_tables_name_their_rows_and_columns_and_scroll_by_keys(pages):
     tags = Tags(pages["html"])
     count = len(tags.of("table"))
-    assert count == len(tags.of("caption")) == len(tags.of("thead")) == len(tags.of("tbody")) == 6
+    assert count == len(tags.of("caption")) == len(tags.of("thead")) == len(tags.of("tbody")) == 7
     assert len(tags.of("th")) == len(tags.of("th", scope="col")) + len(tags.of("th", scope="row"))
     bodies = len(tags.of("tr")) - count
     assert len(tags.of("th", scope="row")) == bodies

@@ -10,7 +10,7 @@ import torch
 from retdm.bank import Bank, LabelSets
 from retdm.data.loader import TrainingLoader
 from retdm.data.split import open_split
-from retdm.methods import MicroBatches, build_method
+from retdm.methods import Clock, MicroBatches, build_method
 from retdm.shard.build import build
 from retdm.shard.spec import load_spec
 from retdm.shard.verify import verify
@@ -88,6 +88,7 @@ def test_the_first_steps_of_every_stage(request, tmp_path, name, labels, overrid
             *(config, stage, method, optimizer, bank, label_sets, MicroBatches(), device),
             step=step,
             stage_step=0,
+            clock=Clock(),
         )
         with contextlib.closing(loader.epoch(epoch)) as batches:
             for batch in itertools.islice(batches, STEPS):

@@ -6,7 +6,7 @@ from retdm import comm
 from retdm.bank import Bank, LabelSets
 from retdm.data.loader import TrainingLoader
 from retdm.data.split import open_split
-from retdm.methods import MicroBatches, build_method
+from retdm.methods import Clock, MicroBatches, build_method
 from retdm.train.schedule import StageOptimizer
 from retdm.train.stages import enter, plan_stages
 from retdm.train.step import Stepper
@@ -31,6 +31,7 @@ def stepper_and_batches(config, *, stage=-1):
         *(config, chosen, method, optimizer, bank, sets, MicroBatches(), device),
         step=0,
         stage_step=0,
+        clock=Clock(),
     )
     return stepper, batches
 

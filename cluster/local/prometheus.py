@@ -1,0 +1,123 @@
+"""Prometheus on this machine, watching the Ray head that `ray_head.py` started there, on loopback.
+
+    python cluster/local/ray_head.py start --dir .ray
+    python cluster/local/prometheus.py start --dir .prometheus --ray .ray
+    python cluster/local/prometheus.py stop --dir .prometheus
+
+It scrapes and warns by the files of cluster/monitoring, and keeps what it saw in its folder. The
+program is Debian's (`apt install prometheus`), or any other in PATH. Whoever has an account on
+this machine can read what it serves: numbers, and the URLs of runs.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import background
+from background import LocalServiceError
+
+from retdm import console
+
+MONITORING = Path(__file__).resolve().parents[1] / "monitoring"
+DISCOVERY = "/tmp/ray/prom_metrics_service_discovery.json"
+"""Where the configuration looks for the file of a head with Ray's own folder."""
+_PORT = 9090
+_START_LIMIT_S = 60.0
+_STOP_GRACE_S = 10.0
+
+
+def start(root: Path, *, ray: Path, scrape_s: int | None = None, tied: bool = False) -> str:
+    """Start it in folder `root`; one that runs there already is ended first.
+
+    Args:
+        root: Folder of this server alone; created if missing.
+        ray: Folder in which `ray_head.py` has started a head.
+        scrape_s: Seconds between looks, by default those of cluster/monitoring.
+        tied: Whether it ends with the calling process, however that ends.
+
+    Returns:
+        Its URL.
+
+    Raises:
+        LocalServiceError: If there is no such program or head, or it does not come up.
+    """
+    program = shutil.which("prometheus")
+    if program is None:
+        raise LocalServiceError(
+            "there is no program `prometheus` in PATH; on Debian: sudo apt install prometheus"
+        )
+    try:
+        session = Path((ray / "session").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LocalServiceError(
+            f"{ray}: no Ray head runs here; run `ray_head.py start --dir {ray}` first"
+        ) from None
+    root = root.resolve()
+    stop(root)
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    text = (MONITORING / "prometheus.yml").read_text(encoding="utf-8")
+    text = text.replace(DISCOVERY, str(session / "r" / Path(DISCOVERY).name))
+    if scrape_s is not None:
+        text = text.replace("scrape_interval: 10s", f"scrape_interval: {scrape_s}s")
+    background.write_private(root / "prometheus.yml", text)
+    shutil.copy(MONITORING / "alerts.yml", root)
+    port = background.free_port(_PORT)
+    command = [
+        program,
+        f"--config.file={root / 'prometheus.yml'}",
+        f"--storage.tsdb.path={root / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    server = background.spawn(command, log=root / "log", env=os.environ, tied=tied)
+    background.save_processes(root / "processes.json", {"prometheus": server})
+    _wait_until_ready(root, server, port)
+    return f"http://127.0.0.1:{port}"
+
+
+def stop(root: Path) -> None:
+    """End the server of folder `root`; no error if it does not run."""
+    state = root.resolve() / "processes.json"
+    background.end(list(background.load_processes(state).values()), grace_s=_STOP_GRACE_S)
+    state.unlink(missing_ok=True)
+
+
+def _wait_until_ready(root: Path, server: background.Process, port: int) -> None:
+    deadline = time.monotonic() + _START_LIMIT_S
+    while not background.serves(server, port):
+        alive = background.is_alive(server)
+        if not alive or time.monotonic() > deadline:
+            stop(root)
+            problem = f"no answer in {_START_LIMIT_S:.0f} s" if alive else "it ended"
+            raise LocalServiceError(
+                f"Prometheus did not start: {problem}; the end of {root / 'log'}:\n"
+                f"{background.tail(root / 'log')}"
+            )
+        time.sleep(0.1)
+
+
+def main() -> int:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n\n")[0],
+        epilog=(__doc__ or "").partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, purpose in (("start", "start it; print its address"), ("stop", "end it")):
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        command.add_argument("--dir", type=Path, required=True, help="folder of this server")
+        if name == "start":
+            command.add_argument("--ray", type=Path, required=True, help="folder of the Ray head")
+    arguments = parser.parse_args()
+    if arguments.command == "stop":
+        stop(arguments.dir)
+    else:
+        print(f"Prometheus at {start(arguments.dir, ray=arguments.ray)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

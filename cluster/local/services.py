@@ -1,0 +1,110 @@
+"""All that a cluster has around it, on this machine: S3 server, Ray head, Prometheus; on loopback.
+
+    python cluster/local/services.py start --dir .local --bucket photos
+    eval "$(python cluster/local/services.py env --dir .local)"
+    ray job submit --working-dir . -- python jobs/train.py jobs/recipes/scene.toml ...
+    python cluster/local/services.py stop --dir .local
+
+Jobs on the head reach the S3 server. Without a program `prometheus` in PATH the rest is started,
+and that is said. `stop` ends what `start` began in this folder, and nothing else. The programs of
+one service each are `s3_server.py`, `ray_head.py` and `prometheus.py`, for these folders too.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import prometheus
+import ray_head
+import s3_server
+
+from retdm import console
+
+
+def start(root: Path, *, bucket: str, num_cpus: int) -> list[str]:
+    """Start all in folders below `root`; if one does not come up, none stays.
+
+    A head and a Prometheus that run there already are ended first, with their jobs.
+
+    Args:
+        root: Folder of these services alone; created if missing.
+        bucket: Created on the S3 server unless it exists.
+        num_cpus: Logical CPUs of the head.
+
+    Returns:
+        Lines that say where each is.
+
+    Raises:
+        LocalServiceError: If one does not come up; its log is quoted.
+    """
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        settings = s3_server.start(root / "s3", bucket=bucket)
+        # Settings of the caller's own cloud, a session token say, would spoil the signatures.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        client = ray_head.start(root / "ray", num_cpus=num_cpus, env=env | settings)
+        lines = [
+            f"S3 server at {settings['AWS_ENDPOINT_URL']}, bucket {bucket}",
+            f"Ray head at {client['RAY_ADDRESS']}",
+            f"Ray's dashboard at {client['RAY_API_SERVER_ADDRESS']}; "
+            f"its token is in {client['RAY_AUTH_TOKEN_PATH']}",
+        ]
+        if shutil.which("prometheus") is None:
+            return [*lines, "no Prometheus; on Debian: sudo apt install prometheus"]
+        return [*lines, f"Prometheus at {prometheus.start(root / 'prometheus', ray=root / 'ray')}"]
+    except BaseException:
+        stop(root)
+        raise
+
+
+def stop(root: Path) -> None:
+    """End what `start` began in this folder; no error if nothing runs."""
+    prometheus.stop(root / "prometheus")
+    ray_head.stop(root / "ray")
+    s3_server.stop(root / "s3")
+
+
+def main() -> int:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n\n")[0],
+        epilog=(__doc__ or "").partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, purpose in (
+        ("start", "start all; print their addresses"),
+        ("stop", "end them with all jobs; keep objects, metrics and logs"),
+        ("env", "print `export` lines for a shell"),
+    ):
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        command.add_argument("--dir", type=Path, required=True, help="folder of the services")
+        if name == "start":
+            command.add_argument("--bucket", required=True, help="created if missing")
+            command.add_argument(
+                "--num-cpus",
+                type=int,
+                default=os.cpu_count() or 1,
+                help="logical CPUs of the head",
+            )
+    arguments = parser.parse_args()
+    if arguments.command == "stop":
+        stop(arguments.dir)
+    elif arguments.command == "env":
+        variables = s3_server.environment(arguments.dir / "s3")
+        variables |= ray_head.environment(arguments.dir / "ray")
+        for name, value in variables.items():
+            print(f"export {name}={shlex.quote(value)}")
+    else:
+        print(
+            "\n".join(start(arguments.dir, bucket=arguments.bucket, num_cpus=arguments.num_cpus))
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

@@ -1,0 +1,96 @@
+"""One command starts what a cluster has around it, another ends exactly that."""
+
+import shutil
+import sys
+import urllib.request
+from pathlib import Path
+
+import prometheus
+import pytest
+import ray_head
+import services
+from background import LocalServiceError
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """A PATH on which there is nothing."""
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
+def test_without_the_program_prometheus_does_not_start(bare, tmp_path):
+    with pytest.raises(LocalServiceError, match="on Debian: sudo apt install prometheus"):
+        prometheus.start(tmp_path / "p", ray=tmp_path / "ray")
+    assert not (tmp_path / "p").exists()
+
+
+def _program(folder, text):
+    path = folder / "prometheus"
+    path.write_text(f"#!{sys.executable}\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_prometheus_wants_a_head(tmp_path, monkeypatch):
+    _program(tmp_path, "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LocalServiceError, match=r"no Ray head runs here; run `ray_head\.py start"):
+        prometheus.start(tmp_path / "p", ray=tmp_path / "ray")
+
+
+def test_a_prometheus_that_ends_at_once_is_told_with_its_log(tmp_path, monkeypatch):
+    _program(tmp_path, "print('bad flag'); raise SystemExit(2)")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "session").write_text("/tmp/a-session")
+    with pytest.raises(LocalServiceError, match=r"did not start: it ended; .*\n.*bad flag"):
+        prometheus.start(tmp_path / "p", ray=tmp_path)
+    config = (tmp_path / "p/prometheus.yml").read_text()
+    assert "/tmp/a-session/r/prom_metrics_service_discovery.json" in config
+    assert not (tmp_path / "p/processes.json").exists()
+
+
+def test_if_one_does_not_start_none_stays(tmp_path, monkeypatch):
+    stopped = []
+    monkeypatch.setattr(services.s3_server, "start", lambda *_, **__: {"AWS_ENDPOINT_URL": "x"})
+
+    def fail(*_, **__):
+        raise LocalServiceError("no")
+
+    monkeypatch.setattr(services.ray_head, "start", fail)
+    for module in (services.s3_server, services.ray_head, services.prometheus):
+        monkeypatch.setattr(module, "stop", lambda root: stopped.append(root.name))
+    with pytest.raises(LocalServiceError, match="no"):
+        services.start(tmp_path, bucket="b", num_cpus=1)
+    assert sorted(stopped) == ["prometheus", "ray", "s3"]
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_one_command_starts_them_and_another_ends_them(program, marked, tmp_path):
+    mark, alive = marked
+    folder = tmp_path / "local"
+    started = program(
+        "services.py", "start", "--dir", folder, "--bucket", "photos", "--num-cpus", 1, env=mark
+    )
+    try:
+        assert started.returncode == 0, started.stderr
+        lines = dict(
+            line.split(" at ", 1) for line in started.stdout.splitlines() if " at " in line
+        )
+        assert {"S3 server", "Ray head", "Ray's dashboard"} <= lines.keys()
+        if shutil.which("prometheus"):
+            with urllib.request.urlopen(f"{lines['Prometheus']}/-/ready", timeout=60) as answer:
+                assert answer.status == 200
+        else:
+            assert "no Prometheus" in started.stdout
+        env = program("services.py", "env", "--dir", folder).stdout
+        for name in ("AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY", "RAY_ADDRESS"):
+            assert f"export {name}=" in env
+        token = Path(ray_head.environment(folder / "ray")["RAY_AUTH_TOKEN_PATH"])
+        assert token.stat().st_mode & 0o777 == 0o600
+        assert alive()
+    finally:
+        stopped = program("services.py", "stop", "--dir", folder)
+    assert stopped.returncode == 0, stopped.stderr
+    assert alive() == []
+    assert program("services.py", "stop", "--dir", folder).returncode == 0
