@@ -15,7 +15,7 @@ from typing import Any, Literal
 import ray
 
 from retdm.config import Config
-from retdm.console import counted
+from retdm.console import Stopped, counted
 from retdm.errors import RetdmError
 from retdm.onray.asked import wants_gpus
 from retdm.onray.compare_plan import Cell
@@ -102,6 +102,8 @@ def run_cells(
     try:
         with Stoppable[Outcome]() as stoppable:
             _run_all(to_run, storage, workers, at_once, failed, ended, stoppable)
+    except Stopped:
+        raise
     except BaseException:
         # Ends the runs: their actors live no longer than this job. Their checkpoints stay.
         ray.shutdown()

@@ -17,7 +17,6 @@ import torch
 from retdm import comm
 from retdm.claims import Claim, Work, hold
 from retdm.config import Config
-from retdm.console import Stopped
 from retdm.data.manifest import load_manifest
 from retdm.errors import ConfigError
 from retdm.methods import build_method
@@ -171,12 +170,10 @@ def _fit(
     os.environ["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] = str(config.run.collective_timeout_s)
     try:
         _fit_stoppably(trainer, store.url)
-    except (ray.train.TrainingFailedError, ray.exceptions.RayActorError, Stopped) as error:
+    except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
         if ours:
             time.sleep(_LAST_LINES_S)
             ray.shutdown()  # or lines of Ray's processes might come after our last word
-        if isinstance(error, Stopped):
-            raise
         raise explain(error, max_failures=config.run.max_failures, storage=storage) from None
 
 

@@ -11,10 +11,13 @@ A search stops one run for being worse than others in the same way: that run alo
 The words are a few bytes for each job that was stopped; no later job has its number.
 """
 
+import atexit
 import contextlib
 import logging
+import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -126,6 +129,11 @@ class Stoppable(Generic[Outcome]):
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if isinstance(error, Stopped):
+            # Threads are left in Ray. One that looks there after Ray's shutdown makes Ray end the
+            # process at once, with status 1; so it ends without that shutdown. This job's actors,
+            # and a Ray of its own, do not outlive it.
+            atexit.register(_end, error.status)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         sent = signal.Signals(number)
@@ -227,6 +235,13 @@ def run_stoppably(
     if error is not None:
         raise error
     return stoppable.told
+
+
+def _end(status: int) -> None:
+    if ray.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _where(steps: list[str]) -> str:

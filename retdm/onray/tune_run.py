@@ -118,6 +118,8 @@ def run_search(
         sent = run_stoppably(search, plan.home, lambda: searcher.runs)
         if sent is not None:
             raise Stopped("stopped between two trials; the same command goes on", sent)
+    except Stopped:
+        raise
     except BaseException as error:
         # Ends the runs: their actors live no longer than this job. Their checkpoints stay.
         ray.shutdown()

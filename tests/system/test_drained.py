@@ -24,7 +24,8 @@ from tests.system.training import (
 __all__ = ["cluster", "shards"]
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(3600)]
 OWN = (
-    "stages.1.epochs=8",
+    "model.backbone=resnet18",  # its steps are slow enough for it to train when the notice comes
+    "stages.1.epochs=12",
     "run.log_every_steps=1",
     "run.max_failures=0",
     "data.loader_workers=0",
