@@ -172,14 +172,15 @@ def _search(
         _write(plan, study, store, None)
 
     try:
-        if clock.late and not trials.orphans:
-            log.info("the %g hours of the search are over; no more trials are begun", tune.hours)
-        elif trials.left:
+        if trials.left and (trials.orphans or not clock.late):
             run_stages(plan, study, concurrency)
+            saved()
             until = clock.until
             run_search(
                 plan, trials, database, claim, concurrency=concurrency, until=until, on_end=on_end
             )
+        if trials.left and clock.late:
+            log.info("the search has had its tune.hours=%g; give it more to go on", tune.hours)
     except Stopped:
         _draw(_write(plan, study, store, None), store)
         raise

@@ -105,8 +105,8 @@ class TuneSettings(Settings):
     hours: float = Field(
         default=0.0,
         ge=0,
-        description="No trial begins after so many, those of earlier programs of the search "
-        "included, each up to the last epoch that a trial told; 0: no limit",
+        description="No trial begins after so many, in all programs of the search together (of "
+        "one that was killed, up to the last epoch of a trial); 0: no limit",
     )
     seeds: int = Field(
         default=1,

@@ -138,7 +138,7 @@ def standing_line(study: optuna.Study | None, tune: TuneSettings) -> str:
     if counts:
         line += f" ({', '.join(counts)})"
     if spent := study.user_attrs.get(SPENT):
-        line += f", {spent / 3600:.2g} hours so far"
+        line += f", {spent / 3600:.2g} h so far"
     if tune.unlimited:
         return line
     left = max(states.count(TrialState.RUNNING), wanted(tune) - over)

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from retdm.config import load_search
+from retdm.data.manifest import load_manifest
+from retdm.onray.tune_plan import about, plan_search
+from retdm.onray.workers import Workers
 from retdm.search.database import open_database
 from retdm.storage import open_store
 from tests.onray.conftest import shards
@@ -76,3 +80,23 @@ def test_what_is_known_is_told_and_nothing_is_written(shards, tmp_path):
     assert "a search of this name exists; choose another --run-name" in never.stderr
     assert [path.name for path in (runs / "s").iterdir()] == ["study.db"]
     assert (runs / "s/study.db").read_bytes() == before
+
+
+def test_a_search_whose_earlier_programs_took_its_hours_begins_no_more_trials(shards, tmp_path):
+    runs, overrides = tmp_path / "runs", [f"data.url={shards}", "tune.hours=1"]
+    store = open_store(str(runs / "s"))
+    table, tune = load_search(ROOT / "jobs/recipes/scene.toml", overrides)
+    manifest = load_manifest(open_store(shards))
+    workers = Workers(1, 1)
+    plan = plan_search(
+        table, tune, home=store.url, manifest=manifest, workers=workers, source="recipe"
+    )
+    with open_database(store, "") as database:
+        study = database.study("s", tune.metrics, about(plan, manifest.digest), "auto")
+        study.set_user_attr("spent seconds", 3600.0)
+    options = [f"--set={pair}" for pair in overrides]
+    done = _tune(*options, "--storage", str(runs), "--run-name", "s", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "study: goes on with 0 trials, 1 h so far\n" in done.stdout
+    assert "the search has had its tune.hours=1; give it more to go on\n" in done.stderr
+    assert "Ray" not in done.stderr

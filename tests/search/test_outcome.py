@@ -175,4 +175,4 @@ def test_a_line_tells_where_a_search_stands(begin):
     assert standing_line(trials.study, begin(trials=3)[1]) == f"{known}; 1 of 3 left"
     trials.study.set_user_attr("spent seconds", 5400)
     timed = TuneSettings(hours=2)
-    assert standing_line(trials.study, timed) == f"{known}, 1.5 hours so far"
+    assert standing_line(trials.study, timed) == f"{known}, 1.5 h so far"
