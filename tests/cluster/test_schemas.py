@@ -79,3 +79,10 @@ def test_a_folder_that_misses_a_file_is_not_rendered(tmp_path):
     (copy / "base/stop_jobs.py").unlink()
     with pytest.raises(AssertionError, match=r"stop_jobs\.py"):
         rendered(copy / "runs/gpu8-train")
+
+
+def test_without_kubectl_tests_are_skipped_and_say_so(monkeypatch):
+    monkeypatch.delenv("RETDM_KUBECTL", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(pytest.skip.Exception, match="no kubectl to render the manifests with"):
+        rendered("runs/gpu8-train")
