@@ -95,33 +95,31 @@ def test_a_service_that_is_not_there_knows_of_nothing(capsys):
     assert "asking again" in capsys.readouterr().err
 
 
-DRAINING = """
-import json, ray, ray._private.state as state, time
+BUSY = """
+import json, subprocess, sys, ray, ray._private.state as state
 ray.init(address="auto", log_to_driver=False)
-until = time.time() + 120
-while not (found := state.state.get_draining_nodes()) and time.time() < until:
-    time.sleep(0.2)
-print(json.dumps(list(found.values())))
+work = ray.remote(num_cpus=1)(type("Work", (), {"begun": lambda self: True})).remote()
+ray.get(work.begun.remote())
+told = subprocess.run([sys.executable, *sys.argv[1:]], capture_output=True, text=True, check=True)
+assert "drains" in told.stderr, told.stderr
+print(json.dumps(list(state.state.get_draining_nodes().values())))
 """
+"""Works on the node while it is told: an idle one would end at once."""
 
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_the_node_drains_until_the_time_of_the_notice(metadata, tmp_path):
+def test_a_node_at_work_drains_until_the_time_of_the_notice(metadata, tmp_path):
     at = int(time.time()) + 900
     client = ray_head.start(tmp_path / "head", num_cpus=1, tied=True)
     try:
         # Other heads' nodes on this machine are none that this head knows.
         words = [PROGRAM, client["RAY_ADDRESS"], "--metadata", metadata((200, _notice(at)))]
-        assert "drains" in _python(*map(str, words), env=client).stderr
-        assert json.loads(_python("-c", DRAINING, env=client).stdout) == [1000 * at]
+        done = subprocess.run(
+            [sys.executable, "-c", BUSY, *map(str, words)],
+            env=os.environ | client, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == [1000 * at]
     finally:
         ray_head.stop(tmp_path / "head")
-
-
-def _python(*words, env):
-    done = subprocess.run(
-        [sys.executable, *words], env=os.environ | env, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    return done
