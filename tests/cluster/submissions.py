@@ -65,7 +65,7 @@ def workers_that_do_not_fit(documents: list[Document]) -> list[str]:
 def ranges_that_differ(documents: list[Document]) -> list[str]:
     """The autoscaler's least and most pods have just the workers of --workers MIN:MAX.
 
-    And the least are there at the beginning: a run that finds no GPU would train without.
+    And the least are there at the beginning.
     """
     out = []
     for cluster in clusters(documents):
@@ -84,6 +84,20 @@ def ranges_that_differ(documents: list[Document]) -> list[str]:
             there = sum(n * g["replicas"] for n, g in zip(each, cluster.workers, strict=True))
             if there < low:
                 out.append(f"replicas make {there} workers at the beginning, {low} are needed")
+    return out
+
+
+def gpus_left_to_chance(documents: list[Document]) -> list[str]:
+    """Where pods have GPUs, runs wait for them: at "auto", one that finds none trains without."""
+    out = []
+    for cluster in clusters(documents):
+        have = any(amount(ray_container(group), GPU) for group in cluster.workers)
+        for command in commands_on(cluster, documents) if cluster.job else ():
+            out += [
+                f"run.gpus={config.run.gpus} on a cluster {'with' if have else 'without'} GPUs"
+                for config in command.configs
+                if (config.run.gpus == "required") != have
+            ]
     return out
 
 
@@ -145,6 +159,7 @@ CHECKS = [
     folders_of_one_pod,
     workers_that_do_not_fit,
     ranges_that_differ,
+    gpus_left_to_chance,
     drivers_without_place,
     refused_by_the_operator,
 ]

@@ -98,6 +98,18 @@ CASES = [
     ),
     (
         "gpu8-train",
+        submissions.gpus_left_to_chance,
+        entrypoint(TRAIN + "--workers 8"),
+        "run.gpus=auto on a cluster with GPUs",
+    ),
+    (
+        "dev-train",
+        submissions.gpus_left_to_chance,
+        entrypoint(TRAIN + "--workers 2 --set run.gpus=required"),
+        "run.gpus=required on a cluster without GPUs",
+    ),
+    (
+        "gpu8-train",
         submissions.workers_that_do_not_fit,
         entrypoint(TRAIN + "--workers 16 --set run.cpus_per_worker=10"),
         "16 workers at once, the cluster has room for 8",
