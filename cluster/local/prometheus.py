@@ -9,7 +9,6 @@ program is Debian's (`apt install prometheus`), or any other in PATH. Whoever ha
 this machine can read what it serves: numbers, and the URLs of runs.
 """
 
-import argparse
 import os
 import shutil
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import background
 from background import LocalServiceError
+from service_commands import service_parser
 
 from retdm import console
 
@@ -100,17 +100,10 @@ def _wait_until_ready(root: Path, server: background.Process, port: int) -> None
 
 def main() -> int:
     """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n\n")[0],
-        epilog=(__doc__ or "").partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser, starting = service_parser(
+        __doc__, "this server", {"start": "start it; print its address", "stop": "end it"}
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, purpose in (("start", "start it; print its address"), ("stop", "end it")):
-        command = commands.add_parser(name, help=purpose, description=purpose)
-        command.add_argument("--dir", type=Path, required=True, help="folder of this server")
-        if name == "start":
-            command.add_argument("--ray", type=Path, required=True, help="folder of the Ray head")
+    starting.add_argument("--ray", type=Path, required=True, help="folder of the Ray head")
     arguments = parser.parse_args()
     if arguments.command == "stop":
         stop(arguments.dir)

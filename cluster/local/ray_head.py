@@ -11,12 +11,10 @@ job server runs whatever it is sent: by default it wants a token, which lies in 
 `ray stop`, which ends every Ray of the machine.
 """
 
-import argparse
 import http.client
 import json
 import os
 import secrets
-import shlex
 import shutil
 import sys
 import tempfile
@@ -27,6 +25,7 @@ from typing import Literal
 
 import background
 from background import LocalServiceError
+from service_commands import print_exports, service_parser
 
 from retdm import console
 
@@ -264,32 +263,24 @@ def _is_plain(path: Path) -> bool:
 
 def main() -> int:
     """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n\n")[0],
-        epilog=(__doc__ or "").partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser, starting = service_parser(
+        __doc__,
+        "this head",
+        {
+            "start": "start the head; print its addresses",
+            "stop": "end it with all its jobs; keep its logs",
+            "env": "print `export` lines for a shell",
+        },
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, purpose in (
-        ("start", "start the head; print its addresses"),
-        ("stop", "end it with all its jobs; keep its logs"),
-        ("env", "print `export` lines for a shell"),
-    ):
-        command = commands.add_parser(name, help=purpose, description=purpose)
-        command.add_argument("--dir", type=Path, required=True, help="folder of this head")
-        if name == "start":
-            command.add_argument(
-                "--num-cpus", type=int, default=os.cpu_count() or 1, help="logical CPUs"
-            )
-            command.add_argument(
-                "--auth", choices=["token", "disabled"], default="token", help="who may submit"
-            )
+    starting.add_argument("--num-cpus", type=int, default=os.cpu_count() or 1, help="logical CPUs")
+    starting.add_argument(
+        "--auth", choices=["token", "disabled"], default="token", help="who may submit"
+    )
     arguments = parser.parse_args()
     if arguments.command == "stop":
         stop(arguments.dir)
     elif arguments.command == "env":
-        for name, value in environment(arguments.dir).items():
-            print(f"export {name}={shlex.quote(value)}")
+        print_exports(environment(arguments.dir))
     else:
         client = start(arguments.dir, num_cpus=arguments.num_cpus, auth=arguments.auth)
         print(f"Ray head at {client['RAY_ADDRESS']}")

@@ -10,7 +10,6 @@ cloud would, and keeps its objects between starts. `start` puts the same keys in
 the same address unless somebody else listens there by now.
 """
 
-import argparse
 import http.client
 import json
 import os
@@ -24,6 +23,7 @@ from urllib.parse import urlsplit
 import background
 import swift_settings
 from background import LocalServiceError, Process
+from service_commands import print_exports, service_parser
 
 from retdm import console
 
@@ -229,32 +229,26 @@ def _create_bucket(settings: dict[str, str], bucket: str) -> None:
 
 def main() -> int:
     """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n\n")[0],
-        epilog=(__doc__ or "").partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser, starting = service_parser(
+        __doc__,
+        "this server",
+        {
+            "start": "start the server, or find it running; print its address",
+            "stop": "end it; its objects stay",
+            "env": "print `export` lines for a shell (they hold the secret key)",
+        },
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, purpose in (
-        ("start", "start the server, or find it running; print its address"),
-        ("stop", "end it; its objects stay"),
-        ("env", "print `export` lines for a shell (they hold the secret key)"),
-    ):
-        command = commands.add_parser(name, help=purpose, description=purpose)
-        command.add_argument("--dir", type=Path, required=True, help="folder of this server")
-        if name == "start":
-            command.add_argument(
-                "--port",
-                type=int,
-                help=f"preferred port; default: that of the last start, at first {_FIRST_PORT}",
-            )
-            command.add_argument("--bucket", help="create this bucket")
+    starting.add_argument(
+        "--port",
+        type=int,
+        help=f"preferred port; default: that of the last start, at first {_FIRST_PORT}",
+    )
+    starting.add_argument("--bucket", help="create this bucket")
     arguments = parser.parse_args()
     if arguments.command == "stop":
         stop(arguments.dir)
     elif arguments.command == "env":
-        for name, value in environment(arguments.dir).items():
-            print(f"export {name}={shlex.quote(value)}")
+        print_exports(environment(arguments.dir))
     else:
         before = _last_port(arguments.dir.resolve())
         settings = start(arguments.dir, port=arguments.port, bucket=arguments.bucket)

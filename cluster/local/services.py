@@ -10,9 +10,7 @@ and that is said. `stop` ends what `start` began in this folder, and nothing els
 one service each are `s3_server.py`, `ray_head.py` and `prometheus.py`, for these folders too.
 """
 
-import argparse
 import os
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +18,7 @@ from pathlib import Path
 import prometheus
 import ray_head
 import s3_server
+from service_commands import print_exports, service_parser
 
 from retdm import console
 
@@ -70,35 +69,25 @@ def stop(root: Path) -> None:
 
 def main() -> int:
     """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n\n")[0],
-        epilog=(__doc__ or "").partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser, starting = service_parser(
+        __doc__,
+        "the services",
+        {
+            "start": "start all; print their addresses",
+            "stop": "end them with all jobs; keep objects, metrics and logs",
+            "env": "print `export` lines for a shell",
+        },
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, purpose in (
-        ("start", "start all; print their addresses"),
-        ("stop", "end them with all jobs; keep objects, metrics and logs"),
-        ("env", "print `export` lines for a shell"),
-    ):
-        command = commands.add_parser(name, help=purpose, description=purpose)
-        command.add_argument("--dir", type=Path, required=True, help="folder of the services")
-        if name == "start":
-            command.add_argument("--bucket", required=True, help="created if missing")
-            command.add_argument(
-                "--num-cpus",
-                type=int,
-                default=os.cpu_count() or 1,
-                help="logical CPUs of the head",
-            )
+    starting.add_argument("--bucket", required=True, help="created if missing")
+    starting.add_argument(
+        "--num-cpus", type=int, default=os.cpu_count() or 1, help="logical CPUs of the head"
+    )
     arguments = parser.parse_args()
     if arguments.command == "stop":
         stop(arguments.dir)
     elif arguments.command == "env":
-        variables = s3_server.environment(arguments.dir / "s3")
-        variables |= ray_head.environment(arguments.dir / "ray")
-        for name, value in variables.items():
-            print(f"export {name}={shlex.quote(value)}")
+        print_exports(s3_server.environment(arguments.dir / "s3"))
+        print_exports(ray_head.environment(arguments.dir / "ray"))
     else:
         print(
             "\n".join(start(arguments.dir, bucket=arguments.bucket, num_cpus=arguments.num_cpus))
