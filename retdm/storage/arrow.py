@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def arrow_filesystem(url: str) -> "tuple[pyarrow.fs.FileSystem, str]":
     """The file system at `url` and the path on it, without a scheme; creates nothing.
 
-    For `ray.train.RunConfig(storage_filesystem=..., storage_path=...)`. Arrow looks the
-    credentials up here and now and pickles them with the file system: never log or save it.
+    For `ray.train.RunConfig(storage_filesystem=..., storage_path=...)`, which sends it to other
+    processes: Arrow takes the credentials from the environment of each, and sends none.
 
     Raises:
         StorageError: If the URL's scheme is not supported, or AWS_ENDPOINT_URL is not a URL.

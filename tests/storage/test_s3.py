@@ -96,6 +96,15 @@ def _answer(code: str, status: int) -> ClientError:
     )
 
 
+def test_arrow_sends_no_keys_to_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "a-key-that-stays-here"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", secret)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    filesystem, _ = arrow_filesystem("s3://b/x")
+    assert secret.encode() not in pickle.dumps(filesystem)
+
+
 @pytest.mark.parametrize(
     "code, status, passes",
     [
