@@ -14,6 +14,7 @@ from retdm.errors import RetdmError
 
 T = TypeVar("T")
 _LINE_EVERY_S = 5.0
+_LAST: list[Callable[[int], None]] = []
 
 
 class Failed(Exception):
@@ -33,6 +34,12 @@ class Stopped(Exception):
         return self.text
 
 
+def at_end(last: Callable[[int], None]) -> None:
+    """Have `run` call this with the program's status when all is done; it may end the process."""
+    if last not in _LAST:
+        _LAST.append(last)
+
+
 def run(main: Callable[[], int]) -> int:
     """Call `main` and turn a deliberate error into one line on stderr and exit status 2.
 
@@ -42,6 +49,13 @@ def run(main: Callable[[], int]) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     quiet_clients()
+    status = _status_of(main)
+    for last in _LAST:
+        last(status)
+    return status
+
+
+def _status_of(main: Callable[[], int]) -> int:
     try:
         status = main()
         sys.stdout.flush()  # or a closed pipe would show only when Python exits

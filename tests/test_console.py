@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from retdm.console import ByteBar, Failed, Stopped, progress, run
+from retdm.console import ByteBar, Failed, Stopped, at_end, progress, run
 from retdm.errors import ConfigError
 
 
@@ -27,6 +27,15 @@ def test_what_is_nobodys_mistake_is_one_line_and_status_1(capsys):
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)
+
+
+def test_what_is_to_come_at_the_very_end_is_told_the_status(monkeypatch):
+    monkeypatch.setattr("retdm.console._LAST", [])
+    told = []
+    for _ in range(2):
+        at_end(told.append)
+    assert run(lambda: _fail(ConfigError("no"))) == 2
+    assert told == [2]
 
 
 def test_ctrl_c_is_status_130(capsys):

@@ -15,18 +15,20 @@ import shutil
 import sys
 from pathlib import Path
 
+import background
 import prometheus
 import ray_head
 import s3_server
+from background import LocalServiceError
 from service_commands import print_exports, service_parser
 
 from retdm import console
 
 
 def start(root: Path, *, bucket: str, num_cpus: int) -> list[str]:
-    """Start all in folders below `root`; if one does not come up, none stays.
+    """Start all in folders below `root`; if one does not come up, none that was started stays.
 
-    A head and a Prometheus that run there already are ended first, with their jobs.
+    An S3 server that runs there already is used.
 
     Args:
         root: Folder of these services alone; created if missing.
@@ -37,10 +39,18 @@ def start(root: Path, *, bucket: str, num_cpus: int) -> list[str]:
         Lines that say where each is.
 
     Raises:
-        LocalServiceError: If one does not come up; its log is quoted.
+        LocalServiceError: If a Ray head runs there already, perhaps with jobs, or one does not
+            come up; its log is quoted.
     """
     root = root.resolve()
+    head = background.load_processes(root / "ray/processes.json")
+    if any(map(background.is_alive, head.values())):
+        raise LocalServiceError(
+            f"{root}: a Ray head runs here already, perhaps with jobs; end all with "
+            f"`services.py stop --dir {root}` first"
+        )
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keep_s3 = s3_server.is_running(root / "s3")
     try:
         settings = s3_server.start(root / "s3", bucket=bucket)
         # Settings of the caller's own cloud, a session token say, would spoil the signatures.
@@ -56,7 +66,10 @@ def start(root: Path, *, bucket: str, num_cpus: int) -> list[str]:
             return [*lines, "no Prometheus; on Debian: sudo apt install prometheus"]
         return [*lines, f"Prometheus at {prometheus.start(root / 'prometheus', ray=root / 'ray')}"]
     except BaseException:
-        stop(root)
+        prometheus.stop(root / "prometheus")
+        ray_head.stop(root / "ray")
+        if not keep_s3:
+            s3_server.stop(root / "s3")
         raise
 
 

@@ -49,14 +49,19 @@ def check_apart(home: Store, data_url: str) -> None:
         data_url: Of the shard set.
 
     Raises:
-        ConfigError: If the one is in the other.
+        ConfigError: If it would be in the shard set.
     """
     data = open_store(data_url).url
-    if f"{home.url}/".startswith(f"{data}/"):
+    if f"{_real(home.url)}/".startswith(f"{_real(data)}/"):
         raise ConfigError(
             f"{home.url}: this is in the shard set, {data}; give a --storage outside of it, or "
             "another --run-name"
         )
+
+
+def _real(url: str) -> str:
+    """Without links and `..`, which may lead elsewhere."""
+    return url if "://" in url else os.path.realpath(url)
 
 
 def storage_root(text: str) -> str:

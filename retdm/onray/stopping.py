@@ -11,7 +11,6 @@ A search stops one run for being worse than others in the same way: that run alo
 The words are a few bytes for each job that was stopped; no later job has its number.
 """
 
-import atexit
 import contextlib
 import logging
 import os
@@ -28,6 +27,7 @@ import ray
 import ray.exceptions
 from ray.experimental import internal_kv
 
+from retdm import console
 from retdm.console import Stopped, counted
 
 Outcome = TypeVar("Outcome")
@@ -130,10 +130,7 @@ class Stoppable(Generic[Outcome]):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if isinstance(error, Stopped):
-            # Threads are left in Ray. One that looks there after Ray's shutdown makes Ray end the
-            # process at once, with status 1; so it ends without that shutdown. This job's actors,
-            # and a Ray of its own, do not outlive it.
-            atexit.register(_end, error.status)
+            console.at_end(_end)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         sent = signal.Signals(number)
@@ -238,9 +235,15 @@ def run_stoppably(
 
 
 def _end(status: int) -> None:
+    """End the process without Ray's shutdown.
+
+    Threads are left in Ray, and Ray ends a process one of whose threads looks there after the
+    shutdown, with status 1. This job's actors, and a Ray of its own, do not outlive the process.
+    """
     if ray.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
         os._exit(status)
 
 

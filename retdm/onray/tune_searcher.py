@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from retdm.errors import StorageError
+from retdm.errors import RetdmError, StorageError
 from retdm.onray.stopping import Words
 from retdm.onray.tune_plan import SearchPlan
 from retdm.onray.tune_trial import COMPLETE, END, FAILED, LOST, STOPPED, TRIAL, WHY
@@ -102,29 +102,34 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._closed = True
         else:
             with self._guarded():
-                self._end(number, end, why, result or {})
+                well = self._end(number, end, why, result or {})
                 self._on_end(number)
+                if well:
+                    self._thin(number)
 
-    def _end(self, number: int, end: str, why: str, result: dict[str, Any]) -> None:
+    def _end(self, number: int, end: str, why: str, result: dict[str, Any]) -> bool:
+        """Tell the study; return whether it was pruned or complete."""
         seconds = result.get("seconds")
         if end == STOPPED:
             self._trials.end(number, "pruned", self._pruned[number], seconds=seconds)
-            self._thin(number)
-            return
+            return True
         if end == COMPLETE:
             values = [result[metric] for metric in self._plan.tune.metrics]
             if all(map(math.isfinite, values)):
                 self._trials.end(number, "complete", why, values=values, seconds=seconds)
-                self._thin(number)
-                return
+                return True
             why = f"{', '.join(self._plan.tune.metrics)} undefined on the validation split"
         self._trials.end(number, "failed", why, seconds=seconds)
+        return False
 
     def _thin(self, number: int) -> None:
         """Free what a trial could have gone on from; it is over, and the study knows."""
         for seed in self._plan.seeds:
             run = open_store(self._plan.url(number, seed))
-            thin(run, keep_best=self._plan.base.checkpoint.keep_best)
+            try:
+                thin(run, keep_best=self._plan.base.checkpoint.keep_best)
+            except RetdmError as error:  # some disk space is no reason to end a search
+                log.warning("the checkpoints of trial %d stay: %s", number, error)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:

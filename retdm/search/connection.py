@@ -25,7 +25,16 @@ def with_driver(url: str) -> str:
     """The URL with a driver that is installed, unless it names one.
 
     Without any, releases of SQLAlchemy take different ones.
+
+    Raises:
+        ConfigError: If its port is no number.
     """
+    try:
+        sqlalchemy.make_url(url)
+    except ValueError as error:  # a port that is no number
+        raise _no_url(shown_url(url)) from error
+    except ArgumentError:  # told where it is opened
+        return url
     opening, mark, rest = url.partition("://")
     for module, driver in _DRIVERS.get(opening, ()):
         if _is_installed(module):
@@ -93,10 +102,7 @@ def explained(where: str) -> Iterator[None]:
     try:
         yield
     except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError(
-            f"--study {where}: not the URL of a database; write it as "
-            "postgresql://USER:PASSWORD@HOST/NAME"
-        ) from error
+        raise _no_url(where) from error
     except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
         cause = error.__cause__ or error
         first = str(getattr(cause, "orig", None) or cause).strip().partition("\n")[0]
@@ -104,3 +110,10 @@ def explained(where: str) -> Iterator[None]:
             f"{where}: the database of the search does not answer, or is none of optuna's "
             f"({first}); see that it runs, then the same command goes on"
         ) from error
+
+
+def _no_url(where: str) -> ConfigError:
+    return ConfigError(
+        f"--study {where}: not the URL of a database; write it as "
+        "postgresql://USER:PASSWORD@HOST/NAME"
+    )

@@ -5,6 +5,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import background
 import prometheus
 import pytest
 import ray_head
@@ -48,8 +49,10 @@ def test_a_prometheus_that_ends_at_once_is_told_with_its_log(tmp_path, monkeypat
     assert not (tmp_path / "p/processes.json").exists()
 
 
-def test_if_one_does_not_start_none_stays(tmp_path, monkeypatch):
+@pytest.mark.parametrize("before", [False, True])
+def test_if_one_does_not_start_none_that_was_started_stays(before, tmp_path, monkeypatch):
     stopped = []
+    monkeypatch.setattr(services.s3_server, "is_running", lambda root: before)
     monkeypatch.setattr(services.s3_server, "start", lambda *_, **__: {"AWS_ENDPOINT_URL": "x"})
 
     def fail(*_, **__):
@@ -60,7 +63,19 @@ def test_if_one_does_not_start_none_stays(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "stop", lambda root: stopped.append(root.name))
     with pytest.raises(LocalServiceError, match="no"):
         services.start(tmp_path, bucket="b", num_cpus=1)
-    assert sorted(stopped) == ["prometheus", "ray", "s3"]
+    assert sorted(stopped) == (["prometheus", "ray"] if before else ["prometheus", "ray", "s3"])
+
+
+def test_a_head_that_runs_there_keeps_its_jobs(tmp_path):
+    me = background.spawn([shutil.which("sleep"), "60"], log=tmp_path / "log", env={}, tied=True)
+    (tmp_path / "ray").mkdir()
+    background.save_processes(tmp_path / "ray/processes.json", {"head": me})
+    try:
+        with pytest.raises(LocalServiceError, match=r"a Ray head runs here already, perhaps with"):
+            services.start(tmp_path, bucket="b", num_cpus=1)
+        assert background.is_alive(me)
+    finally:
+        background.end([me], grace_s=1)
 
 
 @pytest.mark.slow

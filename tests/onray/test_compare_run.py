@@ -223,12 +223,13 @@ def test_ctrl_c_ends_the_runs(runs, tmp_path, monkeypatch):
 
 
 def test_a_signal_ends_all_when_the_runs_at_work_have_answered(runs, tmp_path, monkeypatch):
-    said, stopped = {}, []
+    said, ended = {}, []
     monkeypatch.setattr(
         "retdm.onray.stopping.Words",
         lambda: SimpleNamespace(put=lambda word, text="": said.update({word: text}), get=said.get),
     )
-    monkeypatch.setattr(compare_run.ray, "shutdown", lambda: stopped.append(True))
+    monkeypatch.setattr(compare_run.ray, "shutdown", lambda: ended.append("too early"))
+    monkeypatch.setattr("retdm.onray.stopping.console.at_end", lambda last: ended.append("at end"))
 
     def trains(config, *, storage, name, **_):
         said[f"heard {storage}/{name}"], said[f"left {storage}/{name}"] = "", "7"
@@ -238,4 +239,4 @@ def test_a_signal_ends_all_when_the_runs_at_work_have_answered(runs, tmp_path, m
     monkeypatch.setattr(compare_run, "run_on_ray", trains)
     with pytest.raises(Stopped, match=r"^stopped by SIGTERM at step 7; the checkpoint is written"):
         run(tmp_path, CELLS[-1:])
-    assert stopped
+    assert ended == ["at end"]

@@ -23,6 +23,14 @@ def test_nothing_is_written_into_the_shard_set_that_is_read(home, data):
         check_apart(open_store(home), data)
 
 
+def test_a_link_into_the_shard_set_is_seen(tmp_path):
+    (tmp_path / "scene").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "scene")
+    for home in (tmp_path / "runs/a", tmp_path / "other/../scene/a"):
+        with pytest.raises(ConfigError, match="this is in the shard set"):
+            check_apart(open_store(str(home)), str(tmp_path / "scene"))
+
+
 @pytest.mark.parametrize(
     ("home", "data"),
     [

@@ -141,6 +141,16 @@ def test_a_trial_that_is_over_keeps_the_checkpoint_of_its_best_epoch(given, word
     ]
 
 
+def test_checkpoints_that_cannot_be_freed_do_not_end_the_search(given, words, caplog):
+    number = given.searcher.suggest("a")["trial"]
+    open_store(given.searcher._plan.url(number, 0)).write("checkpoints.json", b"{")
+    given.searcher.on_trial_complete("a", {"end": "complete", "why": "", "mAP": 0.2, "seconds": 1})
+    assert f"the checkpoints of trial {number} stay: " in caplog.text
+    assert given.ends == [number]
+    assert given.searcher.lost is None
+    assert given.states() == [TrialState.COMPLETE]
+
+
 def test_no_new_trial_begins_when_time_is_up_but_one_that_was_begun_goes_on(words, tmp_path):
     begun = Given(tmp_path).searcher.suggest("a")
     late = Given(tmp_path, until=-math.inf).searcher

@@ -114,6 +114,10 @@ def test_resume_forbids_or_misses_an_earlier_one(tmp_path):
     ("url", "told"),
     [
         ("nonsense", "^--study nonsense: not the URL of a database; write it as postgresql://"),
+        (
+            "postgresql://me:secret@h:abc/d",
+            r"^--study postgresql://\*\*\*@h:abc/d: not the URL of a database; write it as",
+        ),
         ("no://me:secret@h/d", r"^--study no://\*\*\*@h/d: not the URL of a database"),
         (
             "mysql+absent://me:secret@h/d",
