@@ -14,9 +14,9 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from retdm.errors import RetdmError, StorageError
-from retdm.onray.stopping import Words
 from retdm.onray.tune_plan import SearchPlan
 from retdm.onray.tune_trial import COMPLETE, END, FAILED, LOST, STOPPED, TRIAL, WHY
+from retdm.onray.words import Words
 from retdm.search.connection import explained
 from retdm.search.database import Database
 from retdm.search.outcome import begin_line

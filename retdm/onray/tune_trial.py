@@ -22,8 +22,8 @@ from retdm.config import Config
 from retdm.errors import NotFoundError, StorageError
 from retdm.onray.failures import in_one_line, speak
 from retdm.onray.launch import run_on_ray
-from retdm.onray.stopping import Words
 from retdm.onray.tune_plan import TRIALS, SearchPlan
+from retdm.onray.words import Words
 from retdm.storage import join_url, open_store
 from retdm.train.history import finished_epochs
 

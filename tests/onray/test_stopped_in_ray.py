@@ -16,7 +16,7 @@ import ray
 from retdm.console import run
 from retdm.onray.stopping import run_stoppably
 
-@ray.remote(num_cpus=0)
+@ray.remote
 def never():
     time.sleep(600)
 

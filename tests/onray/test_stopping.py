@@ -10,8 +10,7 @@ import ray.exceptions
 from retdm.console import Stopped
 from retdm.onray import stopping
 from retdm.onray.stopping import Ear, Stoppable
-
-REAL_WORDS = stopping.Words
+from retdm.onray.words import _ANSWER_S, Words
 
 
 @pytest.fixture(autouse=True)
@@ -126,11 +125,11 @@ def test_words_wait_for_rays_head_no_longer_than_its_limit():
         def internal_kv_get(self, *_, timeout):
             waits.append(timeout)
 
-    words = object.__new__(REAL_WORDS)
+    words = object.__new__(Words)
     words._store, words._job = Head(), "01"
     words.put("stop")
     assert words.get("stop") is None
-    assert waits == [stopping._ANSWER_S] * 2
+    assert waits == [_ANSWER_S] * 2
 
 
 def test_handlers_of_before_come_back():
