@@ -26,8 +26,7 @@ def main() -> int:
     parser.add_argument("--metadata", default=_METADATA, metavar="URL", help="EC2's service")
     given = parser.parse_args()
     until = wait_for_notice(given.metadata)
-    drain(given.head, until)
-    return 0
+    return 0 if hand_on(given.head, until) else 1
 
 
 def wait_for_notice(metadata: str, *, every_s: float = _ASK_EVERY_S) -> float:
@@ -63,23 +62,57 @@ def _ask(url: str, headers: dict[str, str], *, method: str = "GET") -> str:
     return text
 
 
-def drain(head: str, until: float) -> None:
-    """Tell Ray's head that the nodes of this machine go.
+def hand_on(head: str, until: float, *, every_s: float = _ASK_EVERY_S) -> bool:
+    """Tell Ray's head of the notice until it is taken, or the machine goes.
+
+    Args:
+        head: HOST:PORT.
+        until: When it goes, seconds since 1970.
+        every_s: Between a call that failed and the next. Ray gives one up after 40 seconds.
+
+    Returns:
+        Whether it was taken.
+    """
+    while True:
+        try:
+            if drain(head, until):
+                return True
+        except Exception as error:  # whichever it is: nobody else tells the head
+            print(f"{head}: {type(error).__name__}: {error}", file=sys.stderr)
+        if time.time() + every_s >= until:
+            print(f"{head}: took no notice in time; runs lose this machine", file=sys.stderr)
+            return False
+        print("telling the head again", file=sys.stderr)
+        time.sleep(every_s)
+
+
+def drain(head: str, until: float) -> bool:
+    """Tell Ray's head once that the nodes of this machine go.
 
     Args:
         head: HOST:PORT.
         until: When they go, seconds since 1970.
+
+    Returns:
+        Whether there are nodes, and all of them drain.
+
+    Raises:
+        RpcError: If the head does not answer.
     """
     from ray._private.services import find_node_ids
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
     why = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-    for node in find_node_ids():
+    nodes = find_node_ids()
+    drained = bool(nodes)
+    for node in nodes:
         accepted, reason = GcsClient(address=head).drain_node(
             node, why, "EC2 takes the spot machine back", int(1000 * until)
         )
+        drained &= accepted
         print(f"node {node[:12]}: {'drains' if accepted else reason}", file=sys.stderr)
+    return drained
 
 
 if __name__ == "__main__":

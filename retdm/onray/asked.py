@@ -1,6 +1,7 @@
 """What a run asks Ray for."""
 
 from retdm.config import Config
+from retdm.console import counted
 from retdm.onray.workers import Workers
 
 
@@ -23,17 +24,18 @@ def describe_asked(config: Config, workers: Workers) -> list[str]:
         >>> describe_asked(Config(), Workers(2, 2))[0]
         'asks Ray for: 2 workers, each 1 CPU and 1 GPU if the cluster has 2 (run.gpus)'
     """
-    number = (
-        str(workers.low) if workers.low == workers.high else f"{workers.low} to {workers.high}"
-    )
+    number = counted(workers.high, "worker")
+    if workers.low < workers.high:
+        number = f"{workers.low} to {number}"
     gpu = {
         "auto": f" and 1 GPU if the cluster has {workers.low} (run.gpus)",
         "required": " and 1 GPU",
         "none": ", no GPU",
     }[config.run.gpus]
+    loaders = config.data.loader_workers
     cores = f"{config.run.cpus_per_worker:g} CPU"
     return [
-        f"asks Ray for: {number} workers, each {cores}{gpu}",
-        f"beside each worker: {config.data.loader_workers} loading processes "
+        f"asks Ray for: {number}, each {cores}{gpu}",
+        f"beside each worker: {loaders} loading {'process' if loaders == 1 else 'processes'} "
         "(data.loader_workers), which Ray does not count",
     ]

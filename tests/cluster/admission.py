@@ -57,6 +57,15 @@ def sizes_out_of_range(documents: list[Document]) -> list[str]:
     ]
 
 
+def ranks_that_displace(documents: list[Document]) -> list[str]:
+    """Training waits for machines; no pod of another team is ended for it."""
+    return [
+        f"PriorityClass {one['metadata']['name']}: ends pods of lower priority"
+        for one in documents
+        if one["kind"] == "PriorityClass" and one.get("preemptionPolicy") != "Never"
+    ]
+
+
 def quotas_too_small(documents: list[Document]) -> list[str]:
     """The queue that a cluster waits in exists and has the quota for all of its pods."""
     out = []
@@ -116,5 +125,6 @@ CHECKS = [
     queues_that_cannot_be,
     sizes_that_are_not_fixed,
     sizes_out_of_range,
+    ranks_that_displace,
     quotas_too_small,
 ]

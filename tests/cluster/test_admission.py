@@ -8,6 +8,7 @@ from tests.cluster.spoiling import (
     RAY,
     assert_found,
     label,
+    of,
     of_job,
     put,
 )
@@ -42,6 +43,18 @@ CASES = [
         admission.sizes_out_of_range,
         put(f"{GROUP}.replicas", 5),
         "5 pods are not within 1 to 1",
+    ),
+    (
+        "gpu8-train",
+        admission.ranks_that_displace,
+        put("preemptionPolicy", "PreemptLowerPriority", of("PriorityClass")),
+        "PriorityClass retdm-training: ends pods",
+    ),
+    (
+        "gpu8-train",
+        admission.ranks_that_displace,
+        lambda documents: of("PriorityClass")(documents).pop("preemptionPolicy"),
+        "PriorityClass retdm-training: ends pods",
     ),
     (
         "gpu8-kueue-train",

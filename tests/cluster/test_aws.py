@@ -2,8 +2,6 @@
 
 import copy
 import re
-import runpy
-import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +11,7 @@ import pytest
 import yaml
 
 import retdm
-from retdm.config import load_config
-from retdm.onray.workers import Workers
+from tests.cluster.filled import NAMES, filled
 from tests.cluster.policies import FOLDER, actions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,28 +19,21 @@ TEXT = (ROOT / "cluster/aws.yaml").read_text()
 CONFIG = yaml.safe_load(TEXT)
 RUNNING = (ROOT / "cluster/RUNNING.md").read_text()
 HEAD, WORKER = (CONFIG["available_node_types"][name] for name in ("head", "worker"))
-PLACEHOLDERS = {"REGION", "ACCOUNT", "AMI", "SUBNET", "SECURITY_GROUP", "KEY_NAME"}
-FILLED = {
-    "REGION": "eu-central-1",
-    "ACCOUNT": "123456789012",
-    "AMI": "ami-1",
-    "SUBNET": "subnet-1",
-    "SECURITY_GROUP": "sg-1",
-    "KEY_NAME": "key",
-}
 ANSWERS = {
     "DescribeSubnets": {
         "Subnets": [
             {
-                "SubnetId": "subnet-1",
-                "VpcId": "vpc-1",
+                "SubnetId": NAMES["SUBNET"],
+                "VpcId": NAMES["VPC"],
                 "State": "available",
                 "MapPublicIpOnLaunch": True,
                 "AvailabilityZone": "eu-central-1a",
             }
         ]
     },
-    "DescribeSecurityGroups": {"SecurityGroups": [{"GroupId": "sg-1", "VpcId": "vpc-1"}]},
+    "DescribeSecurityGroups": {
+        "SecurityGroups": [{"GroupId": NAMES["SECURITY_GROUP"], "VpcId": NAMES["VPC"]}]
+    },
     "RunInstances": {"Instances": [{"InstanceId": "i-1", "State": {"Name": "pending"}}]},
     "DescribeInstances": {
         "Reservations": [
@@ -54,10 +44,7 @@ ANSWERS = {
 
 
 def _filled():
-    text = TEXT
-    for name, value in FILLED.items():
-        text = text.replace(name, value)
-    return yaml.safe_load(text)
+    return yaml.safe_load(filled(ROOT / "cluster/aws.yaml"))
 
 
 def _valid(config):
@@ -202,26 +189,6 @@ def test_the_head_takes_no_work():
     assert {"--num-cpus=0", "--num-gpus=0", "--dashboard-host=127.0.0.1"} <= set(start.split())
 
 
-def test_the_workers_have_the_gpus_of_the_run_that_is_described():
-    [text] = re.findall(r"--workers (\d+:\d+)", RUNNING)
-    workers, gpus = Workers.parse(text), WORKER["resources"]["GPU"]
-    assert (workers.low, workers.high) == (gpus, gpus * WORKER["max_workers"]) == (4, 8)
-    assert CONFIG["max_workers"] == WORKER["max_workers"]
-    assert f"--workers {text}" in TEXT
-
-
-def test_the_command_of_the_run_is_one_that_the_program_takes():
-    text = RUNNING.replace("\\\n", " ")
-    [command] = re.findall(r"python (jobs/train\.py .*)", text)
-    file, *words = shlex.split(command)
-    args = runpy.run_path(str(ROOT / file))["parser"]().parse_args(words)
-    config = load_config(ROOT / args.recipe, args.set)
-    assert config.data.url == "s3://BUCKET/coco2014"
-    assert args.storage == "s3://BUCKET/runs"
-    # There is no GPU before one is asked for.
-    assert (WORKER["min_workers"], config.run.gpus) == (0, "required")
-
-
 def test_both_kinds_have_roles_keys_groups_and_metadata_by_token_alone():
     for kind, profile in ((HEAD, "retdm-head"), (WORKER, "retdm-worker")):
         node = kind["node_config"]
@@ -273,13 +240,3 @@ def test_the_nodes_policies_read_the_token_and_the_image_that_are_named():
     assert "parameter/retdm/ray-token" in text
     assert "--name /retdm/ray-token" in TEXT
     assert "repository/retdm" in text
-
-
-def test_every_word_to_fill_in_is_told_and_filled_by_one_file():
-    policies = [path.read_text() for path in FOLDER.glob("*.json")]
-    left = "\n".join([TEXT.partition("cluster_name")[2], *policies])
-    found = set(re.findall(r"\b[A-Z][A-Z_]{2,}\b", left)) & {*PLACEHOLDERS, "BUCKET"}
-    assert found == {*PLACEHOLDERS, "BUCKET"}
-    [told] = re.findall(r"# To fill in: (.*)\.", TEXT)
-    assert set(told.split(", ")) == PLACEHOLDERS
-    assert set(re.findall(r"^    s/(\w+)/", RUNNING, re.M)) == found

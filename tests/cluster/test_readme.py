@@ -4,8 +4,10 @@ import re
 import shutil
 
 from retdm.config import load_config
+from tests.cluster import access
+from tests.cluster.commands import commands_on, read
 from tests.cluster.leaving import seconds_to_save
-from tests.cluster.manifests import CLUSTERS, KUBERAY, ROOT, clusters, rendered
+from tests.cluster.manifests import CLUSTERS, KUBERAY, ROOT, clusters, rendered, targets
 from tests.cluster.schemas import KUBERNETES
 from tests.cluster.test_manifests import CHECKS
 
@@ -34,6 +36,39 @@ def test_every_overlay_and_run_is_named_and_everything_named_is_there():
     assert set(CLUSTERS) <= named
     for name in named:
         assert (KUBERAY / name / "kustomization.yaml").is_file(), name
+
+
+def test_all_data_that_a_run_reads_is_packed_by_a_run_or_by_a_command_that_is_told():
+    packs = re.findall(r"^    (python -m retdm\.shard build .*)", TEXT, re.MULTILINE)
+    # The home is the shell's to put in.
+    done = [read(line.replace("~", "/home"), {}) for line in packs]
+    runs = [command for run in targets("runs") for command in _commands(run)]
+    packed = {command.given.out for command in [*done, *runs] if not command.configs}
+    wanted = {config.data.url for command in runs for config in command.configs}
+    assert wanted == packed == {f"s3://retdm/{name}" for name in ("coco2014", "demo", "scene")}
+
+
+def _commands(run):
+    documents = rendered(run)
+    return [one for cluster in clusters(documents) for one in commands_on(cluster, documents)]
+
+
+def test_keys_from_a_secret_work_wherever_the_text_says_to_name_them(tmp_path):
+    shutil.copytree(KUBERAY, tmp_path / "kuberay")
+    [told] = re.findall(r"where ((?:`\S+`,?\s(?:and )?)+)name `components/s3-irsa`", TEXT)
+    named = set(re.findall(r"`(\S+)`", told))
+    assert named == {name for name in CLUSTERS if "components/s3-irsa" in _written(KUBERAY / name)}
+    for name in named:
+        file = tmp_path / "kuberay" / name / "kustomization.yaml"
+        file.write_text(file.read_text().replace("components/s3-irsa", "components/s3-secret"))
+    for name in CLUSTERS:
+        documents = rendered(tmp_path / "kuberay" / name)
+        assert access.no_way_to_s3(documents) == []
+        assert "role-arn" not in str(documents), name
+
+
+def _written(folder):
+    return (folder / "kustomization.yaml").read_text()
 
 
 def test_numbers_in_the_text_are_those_of_the_manifests():

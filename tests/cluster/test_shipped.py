@@ -23,6 +23,7 @@ BESIDE = (
     "cluster/local/key.pem",
     "photos/a.jpg",
     "photos/retdm/b.jpg",
+    "mine/x.toml",
     "key.pem",
     "model.pt",
     "retdm/__pycache__/errors.cpython-311.pyc",

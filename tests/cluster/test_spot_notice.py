@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import ray_head
+from ray.exceptions import RpcError
 
 PROGRAM = Path(__file__).resolve().parents[2] / "cluster/image/spot_notice.py"
 sys.path.insert(0, str(PROGRAM.parent))
@@ -93,6 +94,77 @@ def test_an_answer_that_is_none_is_told_and_asked_for_again(metadata, answer, ca
 def test_a_service_that_is_not_there_knows_of_nothing(capsys):
     assert spot_notice.notice("http://127.0.0.1:1") is None
     assert "asking again" in capsys.readouterr().err
+
+
+class Head:
+    """Stands for Ray's client of the head: answers of which each call takes one."""
+
+    def __init__(self, *answers):
+        self.answers, self.told = list(answers), []
+
+    def __call__(self, address):
+        self.address = address
+        return self
+
+    def drain_node(self, node, why, text, until_ms):
+        self.told.append((node, until_ms))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def head(monkeypatch):
+    """`head(answer, ..., nodes=...)`; the nodes of this machine, one set for each try."""
+
+    def serve(*answers, nodes):
+        served = Head(*answers)
+        there = iter(nodes)
+        monkeypatch.setattr("ray._raylet.GcsClient", served)
+        monkeypatch.setattr("ray._private.services.find_node_ids", lambda: next(there))
+        return served
+
+    return serve
+
+
+def test_a_head_that_does_not_answer_or_refuses_is_told_again(head, capsys):
+    served = head(
+        RpcError("no answer"), (False, "busy"), (True, ""), nodes=[{"n1"}, {"n1"}, set(), {"n1"}]
+    )
+    until = time.time() + 600
+    assert spot_notice.hand_on("h:1", until, every_s=0.01)
+    assert served.address == "h:1"
+    assert served.told == 3 * [("n1", int(1000 * until))]
+    assert capsys.readouterr().err.splitlines() == [
+        "h:1: RpcError: no answer",
+        "telling the head again",
+        "node n1: busy",
+        "telling the head again",
+        "telling the head again",
+        "node n1: drains",
+    ]
+
+
+def test_one_node_of_two_that_is_refused_is_not_forgotten(head):
+    served = head((True, ""), (False, "busy"), (True, ""), (True, ""), nodes=2 * [["n1", "n2"]])
+    assert spot_notice.hand_on("h:1", time.time() + 600, every_s=0.01)
+    assert [node for node, _ in served.told] == ["n1", "n2", "n1", "n2"]
+
+
+def test_when_the_machine_goes_it_is_told_no_more(head, capsys):
+    served = head(RpcError("no answer"), nodes=[{"n1"}])
+    assert not spot_notice.hand_on("h:1", time.time() + 1, every_s=5)
+    assert len(served.told) == 1
+    assert capsys.readouterr().err.endswith("took no notice in time; runs lose this machine\n")
+
+
+@pytest.mark.parametrize(("taken", "status"), [(True, 0), (False, 1)])
+def test_the_programs_status_says_whether_the_head_took_it(metadata, monkeypatch, taken, status):
+    url = metadata((200, _notice(2_000_000_000)))
+    monkeypatch.setattr(sys, "argv", ["spot_notice.py", "h:1", "--metadata", url])
+    monkeypatch.setattr(spot_notice, "hand_on", lambda head, until: taken)
+    assert spot_notice.main() == status
 
 
 BUSY = """

@@ -46,6 +46,14 @@ def test_what_is_asked_for_is_told(gpus, told):
     ]
 
 
+def test_one_of_a_kind_is_told_as_one():
+    config = parse(Config, {"data": {"loader_workers": 1}}, source="test")
+    asked, beside = describe_asked(config, Workers(1, 1))
+    assert asked.startswith("asks Ray for: 1 worker, each 1 CPU and ")
+    assert beside.startswith("beside each worker: 1 loading process (")
+    assert describe_asked(config, Workers(1, 2))[0].startswith("asks Ray for: 1 to 2 workers, ")
+
+
 @pytest.mark.parametrize(("gpus", "fit"), [("auto", 1), ("required", 1), ("none", 4)])
 def test_runs_at_a_time_share_the_gpus_where_they_ask_for_them(gpus, fit, monkeypatch):
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 20.0, "GPU": 1.0})

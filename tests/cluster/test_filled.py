@@ -1,0 +1,55 @@
+"""An operator's names reach every file, and nothing but the words that stand for them."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from tests.cluster.filled import LINES, NAMES, ROOT, RUNNING, filled
+
+AWS = ROOT / "cluster/aws.yaml"
+FILES = [AWS, *sorted((ROOT / "cluster/iam").glob("*.json"))]
+TEXT = AWS.read_text()
+LEFT = re.compile("|".join(NAMES))
+
+
+def test_every_word_to_fill_in_is_told_and_filled_by_one_file():
+    left = "\n".join(
+        [TEXT.partition("cluster_name")[2], *(path.read_text() for path in FILES[1:])]
+    )
+    told = set(re.findall(r"# To fill in: (.*)\.", TEXT)[0].split(", "))
+    assert set(re.findall(r"\b[A-Z][A-Z_]{2,}\b", left)) & set(NAMES) == {*told, "BUCKET"}
+    # VPC is named by a command alone.
+    assert set(NAMES) == {*told, "BUCKET", "VPC"}
+    assert len(LINES) == len(NAMES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_word_is_left_and_the_file_is_still_one(path):
+    text = filled(path)
+    assert not LEFT.search(text.replace("AWS_REGION", ""))
+    (yaml.safe_load if path == AWS else json.loads)(text)
+
+
+def test_the_name_of_a_variable_is_not_touched():
+    options = yaml.safe_load(filled(AWS))["docker"]["run_options"]
+    assert f"--env=AWS_REGION={NAMES['REGION']}" in options
+    assert "--env=AWS_REGION=eu-central-1" in options
+
+
+def test_words_within_addresses_and_paths_are_filled():
+    config = yaml.safe_load(filled(AWS))
+    assert config["auth"]["ssh_private_key"] == "~/.ssh/my-key.pem"
+    registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+    assert config["docker"]["image"].startswith(f"{registry}/retdm:")
+    head = filled(ROOT / "cluster/iam/head.json")
+    assert '"arn:aws:ec2:eu-central-1::image/ami-0123456789abcdef0"' in head
+    assert f'subnet/{NAMES["SUBNET"]}"' in head
+
+
+def test_the_commands_on_the_page_are_filled_in_the_same_way():
+    lines = re.findall(r"^    .*", filled(RUNNING), re.MULTILINE)
+    commands = "\n".join(line for line in lines if not line.startswith("    s/"))
+    assert "export AWS_REGION=eu-central-1 AWS_DEFAULT_REGION=eu-central-1 " in commands
+    assert not LEFT.search(re.sub(r"AWS_(DEFAULT_)?REGION", "", commands))

@@ -1,0 +1,63 @@
+"""What cluster/RUNNING.md tells an operator fits the programs and cluster/aws.yaml."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import yaml
+
+from retdm.config import load_config
+from retdm.onray.workers import Workers
+from retdm.shard.__main__ import _parser as shard_parser
+from retdm.shard.spec import load_spec
+from tests.cluster.policies import actions
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNNING = (ROOT / "cluster/RUNNING.md").read_text()
+TEXT = (ROOT / "cluster/aws.yaml").read_text()
+CONFIG = yaml.safe_load(TEXT)
+WORKER = CONFIG["available_node_types"]["worker"]
+
+
+def test_the_workers_have_the_gpus_of_the_run_that_is_described():
+    [text] = re.findall(r"--workers (\d+:\d+)", RUNNING)
+    workers, gpus = Workers.parse(text), WORKER["resources"]["GPU"]
+    assert (workers.low, workers.high) == (gpus, gpus * WORKER["max_workers"]) == (4, 8)
+    assert CONFIG["max_workers"] == WORKER["max_workers"]
+    assert f"--workers {text}" in TEXT
+
+
+def test_the_command_of_the_run_is_one_that_the_program_takes():
+    text = RUNNING.replace("\\\n", " ")
+    [command] = re.findall(r"python (jobs/train\.py .*)", text)
+    file, *words = shlex.split(command)
+    args = runpy.run_path(str(ROOT / file))["parser"]().parse_args(words)
+    config = load_config(ROOT / args.recipe, args.set)
+    assert config.data.url == "s3://BUCKET/coco2014"
+    assert args.storage == "s3://BUCKET/runs"
+    # There is no GPU before one is asked for.
+    assert (WORKER["min_workers"], config.run.gpus) == (0, "required")
+
+
+def test_the_command_that_packs_is_one_that_the_program_takes_on_a_machine_of_its_own():
+    [text] = re.findall(r"^    python -m retdm\.shard (build .*)", RUNNING, re.MULTILINE)
+    given = shard_parser().parse_args(shlex.split(text))
+    assert load_spec(ROOT / given.spec, given.set)[0].name == "coco2014"
+    assert f"--set data.url={given.out} " in RUNNING
+    # There is no disk that nodes share, and the head has no CPUs.
+    assert not given.ray
+
+
+def test_the_quota_to_ask_for_is_that_of_all_workers_together():
+    machines = CONFIG["max_workers"]
+    assert machines == 2
+    cores = machines * WORKER["resources"]["CPU"]
+    kind = WORKER["node_config"]["InstanceType"]
+    assert f"Ask for {cores} vCPUs, two {kind}, " in RUNNING
+
+
+def test_the_role_that_spot_machines_want_is_made_by_hand():
+    # The head could make it only with a right on IAM, which it has not.
+    assert "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com\n" in RUNNING
+    assert not [one for one in actions("head") if one.startswith("iam:Create")]
