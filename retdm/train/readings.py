@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from retdm.storage.counts import COUNTS
+from retdm.counts import COUNTS
 from retdm.train import metrics
 from retdm.train.fault import GRADIENT
 from retdm.train.metrics import Metric, Reading
