@@ -46,8 +46,9 @@ class Trace:
         self._recording: tuple[profile, ProfiledSteps] | None = None
         there = _there(steps, store) if steps else []
         self._partly_there = bool(there)
-        if steps and file_of(steps, comm.rank()) in there:
+        if steps and (name := file_of(steps, comm.rank())) in there:
             self._steps = None
+            log.info("profile: %s/%s is there already, and stays", store.url, name)
 
     def reached(self, step: int) -> None:
         """Hear that `step` steps of the run are done; called before the first and after each."""
@@ -100,7 +101,5 @@ def _there(steps: ProfiledSteps, store: Store) -> list[str]:
         # Steps have eight digits, so that a later first one sorts behind an earlier one.
         return [name for name in store.names(FOLDER) if name.endswith(end) and name >= whole]
     except StorageError as error:
-        log.warning(
-            "profile: not known whether there is a trace of rank %d: %s", comm.rank(), error
-        )
+        log.warning("profile: not known whether there is a trace of rank %d: %s", rank, error)
         return []

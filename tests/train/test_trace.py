@@ -112,10 +112,13 @@ def test_a_whole_trace_is_not_replaced_where_a_run_goes_on(small, tmp_path, capl
     store = open_store(str(tmp_path))
     name = file_of(STEPS, 0)
     store.write(name, b"whole")
-    train(small(*SHORT), LocalSession(), store, profile=STEPS)  # from before the first of them
+    with caplog.at_level(logging.INFO):
+        # From before the first of them.
+        train(small(*SHORT), LocalSession(), store, profile=STEPS)
     assert store.names(FOLDER) == [name]
     assert store.read(name) == b"whole"
-    assert "profile" not in caplog.text
+    assert f"profile: {store.url}/{name} is there already, and stays" in caplog.messages
+    assert all(record.levelno < logging.WARNING for record in caplog.records)
 
 
 @pytest.mark.parametrize("recorded", [ProfiledSteps(1, 2), ProfiledSteps(2, 2)])
