@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
+from retdm.counts import Counted
 from retdm.data.bad import BadSample
-from retdm.storage.counts import What
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Batch:
     """Valid rows over all ranks; in evaluation, bad images count here though they are invalid."""
     bad: tuple[BadSample, ...] = ()
     """Images of this part that could not be used."""
-    counts: Mapping[What, int] = field(default_factory=dict)
+    counts: Mapping[Counted, int] = field(default_factory=dict)
     """What the process that made it has counted since its last batch; its receiver merges it."""
 
     def to(self, device: torch.device) -> "Batch":

@@ -14,12 +14,12 @@ import os
 import time
 from pathlib import Path
 
+from retdm.counts import COUNTS
 from retdm.data.cache_folder import CacheFolder, is_full, unusable
 from retdm.data.manifest import ShardInfo
 from retdm.data.verified import download_verified
 from retdm.errors import RetdmError, ShardError, StorageError
 from retdm.storage import Store
-from retdm.storage.counts import COUNTS
 
 _ROUNDS = 3
 _FULL_PAUSE_S = 10.0

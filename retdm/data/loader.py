@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from retdm.config import DataSettings
+from retdm.counts import COUNTS, Counted
 from retdm.data.ahead import ReadAhead
 from retdm.data.bad import BadSamples
 from retdm.data.batch import Batch
@@ -23,7 +24,6 @@ from retdm.data.plan import Cut, coming_shards, num_batches, part_of, parts_of
 from retdm.data.processes import begin, forkserver, storage_settings
 from retdm.data.source import SampleReader
 from retdm.data.split import SplitData
-from retdm.storage.counts import COUNTS, What
 
 # Batch normalisation cannot train on a single image.
 _MIN_TRAINING_ROWS = 2
@@ -55,6 +55,7 @@ class _Loader:
         cuts: Sequence[Cut],
         window: int,
         substitute: bool,
+        counted: Counted,
         bad: BadSamples | None,
         pin_memory: bool,
     ) -> None:
@@ -63,7 +64,7 @@ class _Loader:
         self.batch_size = cuts[0].batch_size
         self.window = window
         self._settings = settings
-        self._substitute = substitute
+        self._substitute, self._counted = substitute, counted
         self._cuts = cuts
         self._reader = SampleReader(data, settings, window=window)
         decoder = Decoder.of(
@@ -102,17 +103,13 @@ class _Loader:
             for batch, item in enumerate(self._batches, start=start):
                 if isinstance(item, Failure):
                     raise item.error
-                self._count(item)
+                COUNTS.merge(item.counts)
+                COUNTS.add(self._counted, int(item.valid.sum()))
                 self.bad.add(item.bad, url=self.data.url)
                 ahead.reached(batch + 1 + self._in_flight)
                 yield item
         finally:
             ahead.close()
-
-    def _count(self, batch: Batch) -> None:
-        COUNTS.merge(batch.counts)
-        what: What = "training_images" if self._substitute else "evaluation_images"
-        COUNTS.add(what, int(batch.valid.sum()))
 
     def _request(self, order: Order, batch: int, crop: tuple[int, int] | None) -> BatchRequest:
         parts = [part_of(order, batch, cut) for cut in self._cuts]
@@ -157,21 +154,17 @@ class TrainingLoader(_Loader):
     ) -> None:
         self._seed = seed
         self._augment = augment
-        parts = parts or world_size
+        parts, size = parts or world_size, settings.batch_size
         super().__init__(
             data,
             settings,
             cuts=[
-                Cut(
-                    batch_size=settings.batch_size,
-                    part=part,
-                    parts=parts,
-                    min_rows=_MIN_TRAINING_ROWS,
-                )
+                Cut(batch_size=size, part=part, parts=parts, min_rows=_MIN_TRAINING_ROWS)
                 for part in parts_of(rank, world_size=world_size, parts=parts)
             ],
             window=resolve_window(settings.shuffle_window, data.shard_sizes),
             substitute=True,
+            counted="training_images",
             bad=bad,
             pin_memory=pin_memory,
         )
@@ -240,6 +233,7 @@ class EvaluationLoader(_Loader):
             cuts=[Cut(batch_size=batch_size, part=rank, parts=world_size, min_rows=1)],
             window=1,
             substitute=False,
+            counted="evaluation_images",
             bad=bad,
             pin_memory=pin_memory,
         )

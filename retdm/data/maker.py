@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from retdm.counts import COUNTS
 from retdm.data.bad import BadSample
 from retdm.data.batch import Batch, join
 from retdm.data.decode import Crop, Decoder, Pixels
@@ -20,7 +21,6 @@ from retdm.data.order import Rows
 from retdm.data.plan import Part
 from retdm.data.source import SampleReader
 from retdm.errors import BadSampleError, RetdmError
-from retdm.storage.counts import COUNTS
 
 Targets = npt.NDArray[np.bool_]
 

@@ -32,7 +32,8 @@ PARTS: tuple[Part, ...] = get_args(Part)
 class Clock:
     """Seconds by part, those inside another part only once.
 
-    Another thread may read while the worker's own thread turns from part to part.
+    Another thread may read while the worker's own thread turns from part to part: what it reads
+    is whole, each moment once.
 
     Example:
         >>> clock = Clock()
@@ -50,14 +51,18 @@ class Clock:
         """
         self.named = False
         """Whether parts are to have names in the trace of a profiler, which costs time."""
-        self._spent = {part: (earlier or {}).get(part, 0.0) for part in PARTS}
-        self._whole = dict(self._spent)
-        self._now: tuple[Part, float] = ("other", time.perf_counter())
+        spent = {part: (earlier or {}).get(part, 0.0) for part in PARTS}
+        self._whole = spent.copy()
+        self._state: tuple[Part, float, dict[Part, float]] = ("other", time.perf_counter(), spent)
+        """The present part, since when, and what all have got until then.
+
+        It is replaced as a whole, so that who reads it meanwhile finds all of it old or new.
+        """
 
     @contextmanager
     def part(self, part: Part) -> Iterator[None]:
         """Count for `part` until the block ends, then for what was before."""
-        outer, _ = self._now
+        outer = self._state[0]
         self._turn(part)
         try:
             if self.named:
@@ -70,20 +75,23 @@ class Clock:
 
     def split(self, part: Part, into: Part, share: float) -> None:
         """Count a share of what `part` has got since the last call for another part instead."""
-        moved = share * (self._spent[part] - self._whole[part])
-        self._spent[part] -= moved
-        self._spent[into] += moved
-        self._whole[part] = self._spent[part]
+        present, since, spent = self._state
+        spent = spent.copy()
+        moved = share * (spent[part] - self._whole[part])
+        spent[part] -= moved
+        spent[into] += moved
+        self._whole[part] = spent[part]
+        self._state = present, since, spent
 
     def _turn(self, part: Part) -> None:
-        before, since = self._now
-        now = time.perf_counter()
-        self._spent[before] += now - since
-        self._now = part, now
+        before, since, spent = self._state
+        now, spent = time.perf_counter(), spent.copy()
+        spent[before] += now - since
+        self._state = part, now, spent
 
     def seconds(self) -> dict[Part, float]:
         """Of each part so far, with what the present one has taken until now."""
-        part, since = self._now
-        spent = dict(self._spent)
+        part, since, spent = self._state
+        spent = spent.copy()
         spent[part] += time.perf_counter() - since
         return spent

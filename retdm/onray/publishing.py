@@ -5,6 +5,7 @@ on the node serves them; training knows nothing of it. So a worker that stands s
 stand still, and the disturbances of a storage that it waits for are seen while it waits.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 
@@ -13,10 +14,11 @@ from ray.util.metrics import Counter, Gauge
 from retdm.train.metrics import METRICS, Metric, Reading
 
 _EVERY_S = 5.0
+log = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Publishes until the process ends.
+    """Publishes a worker's metrics, once it is started until the process ends.
 
     Args:
         run: URL of the run's folder.
@@ -29,12 +31,20 @@ class Publisher:
         self._readings = readings
         self._shown: dict[tuple[str, str], float] = {}
         self._on_ray = {metric.name: _on_ray(metric) for metric in METRICS}
+
+    def start(self) -> None:
+        """Publish every few seconds from now on, in a thread of its own."""
         threading.Thread(target=self._run, name="metrics", daemon=True).start()
 
     def _run(self) -> None:
         pause = threading.Event()
         while True:
-            self.publish()
+            try:
+                self.publish()
+            except Exception:
+                # It may be gone the next time, such as an object that was read half changed; of
+                # a run that is well, all later metrics are worth more than this one.
+                log.debug("metrics are not shown this time", exc_info=True)
             pause.wait(_EVERY_S)
 
     def publish(self) -> None:

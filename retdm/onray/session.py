@@ -40,7 +40,7 @@ class RaySession:
 
     def watch(self, readings: Callable[[], Sequence[Reading]]) -> None:
         """Show them to Prometheus from now on."""
-        Publisher(self._run, comm.rank(), readings)
+        Publisher(self._run, comm.rank(), readings).start()
 
     def notice(self) -> Notice | None:
         """Whether the driver was told to stop, or a worker's machine is taken back."""

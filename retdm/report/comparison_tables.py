@@ -151,7 +151,10 @@ def _time(summary: Summary) -> Table | None:
         rows,
         [
             "Means over runs, of a mean worker; a first stage that runs share is not in them. "
-            "Images a second are those of training, without validation and ends of epochs."
+            "Images a second are those of training, without validation and ends of epochs.",
+            "Times are the host's. A GPU works on while its host does something else: on one, "
+            "compute and communication are right together, but not how they are split, which "
+            "`jobs/train.py --profile` shows.",
         ],
     )
 

@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from retdm.counts import COUNTS
 from retdm.storage import limits, s3_client
-from retdm.storage.counts import COUNTS
 from retdm.storage.s3_errors import is_changed, passes, refuses
 
 if TYPE_CHECKING:

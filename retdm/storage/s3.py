@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from retdm.counts import COUNTS
 from retdm.errors import NotFoundError, ShortFileError, StorageError, TransientStorageError
-from retdm.storage.counts import COUNTS
 from retdm.storage.patience import Patience
 from retdm.storage.protocol import check_name
 from retdm.storage.s3_client import endpoint

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from retdm.counts import COUNTS
 from retdm.storage import s3_client
-from retdm.storage.counts import COUNTS
 from retdm.storage.patience import Patience
 from retdm.storage.s3_errors import FAILURES, is_beyond
 

@@ -69,6 +69,7 @@ def end_epoch(
         "lr": lr,
         "rank_score": rank_score(stage_order(run.config).index(stage.name), validation[metric]),
         "images_per_s": summary.images / summary.seconds,
+        "workers": comm.world_size(),
         "wait_share": summary.wait_seconds / summary.seconds,
         "bad_samples": len(run.bad),
         "skipped_steps": len(run.skipped),

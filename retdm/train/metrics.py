@@ -33,6 +33,7 @@ class Reading:
     part: str = ""
 
 
+WORKER = Metric("retdm_worker", "gauge", "1 for each worker that lives; its totals outlive it")
 SECONDS = Metric(
     "retdm_seconds", "total", "Time of the worker by what it went into", "see retdm.methods.clock"
 )
@@ -73,7 +74,7 @@ GPU_MEMORY = Metric(
 )
 
 METRICS = (
-    *(SECONDS, IMAGES, STEP, LOSS, VIOLATIONS, NEIGHBOURS, GRADIENT_NORM),
+    *(WORKER, SECONDS, IMAGES, STEP, LOSS, VIOLATIONS, NEIGHBOURS, GRADIENT_NORM),
     *(BANK_FILL, BANK_AGE, S3_BYTES, S3_RETRIES, CACHE, BAD_SAMPLES, SKIPPED_STEPS),
     *(CHECKPOINTS, CHECKPOINT_SECONDS, GPU_MEMORY),
 )

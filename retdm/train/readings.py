@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from retdm.storage.counts import COUNTS
+from retdm.counts import COUNTS
 from retdm.train import metrics
 from retdm.train.fault import GRADIENT
 from retdm.train.metrics import Metric, Reading
@@ -28,6 +28,7 @@ def readings(run: Run) -> list[Reading]:
 
 
 def _of_rank(run: Run) -> Iterator[Reading]:
+    yield Reading(metrics.WORKER, 1)
     for part, seconds in run.clock.seconds().items():
         yield Reading(metrics.SECONDS, seconds, part)
     yield Reading(metrics.IMAGES, COUNTS.of("training_images"), "training")

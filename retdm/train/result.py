@@ -79,7 +79,7 @@ def conclude(run: Run) -> dict[str, Any]:
             "baseline": {"label_frequency_mAP": label_frequency_map(targets)},
             "bad_samples": run.bad.to_tables(),
             "skipped_steps": run.skipped.to_tables(),
-            "time": time_spent(seconds, run.history, workers=comm.world_size()),
+            "time": time_spent(seconds, run.history),
             "checkpoint": name,
             "history": run.history,
             "data": data.manifest.name,

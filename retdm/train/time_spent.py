@@ -1,6 +1,11 @@
-"""Where the time of a whole run went, all its attempts together, and how fast it trained."""
+"""Where the time of a whole run went, and how fast it trained.
 
-from collections.abc import Mapping
+Attempts add up by way of checkpoints, with the clock of `Run`. So two things are not in it: what
+passed between an attempt's last checkpoint and its death, and the start-up of each attempt.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -28,30 +33,38 @@ def mean_seconds(clock: Clock) -> dict[Part, float]:
     return dict(zip(PARTS, mean.tolist(), strict=True))
 
 
-def time_spent(seconds: Mapping[Part, float], history: Epochs, *, workers: int) -> dict[str, Any]:
+def time_spent(seconds: Mapping[Part, float], history: Epochs) -> dict[str, Any]:
     """What a result says of it.
 
     Args:
         seconds: Of a mean worker, by part.
         history: Finished epochs, of which those that the run took over from another do not count.
-        workers: At the end of the run.
 
     Returns:
-        `seconds` by part; `share` of all of them by what they were for; `images_per_s` of all
-        workers while they trained, validation and ends of epochs aside, and `per_worker`.
+        `clock`: whose seconds these are, see `retdm.methods.clock`; `seconds` by part; `share` of
+        all of them by what they were for; `images_per_s` of all workers while they trained,
+        validation and ends of epochs aside, and `images_per_s_per_worker`, with as many workers
+        as each epoch ended with; 0 where no epoch tells.
     """
     total = sum(seconds.values())
     own = [entry for entry in history if entry["rank_score"] >= 0]
-    # A stranger's checkpoint need not have it.
-    speeds = [speed for entry in own if (speed := entry.get("images_per_s", 0)) > 0]
-    # Epochs are of one size, so this is all images by all seconds.
-    speed = len(speeds) / sum(1 / one for one in speeds) if speeds else 0.0
+    # A stranger's checkpoint need not have these.
+    speeds = [entry.get("images_per_s", 0.0) for entry in own]
+    workers = [max(entry.get("workers", math.inf), 1) for entry in own]
+    of_one = (speed / number for speed, number in zip(speeds, workers, strict=True))
     return {
+        "clock": "host",
         "seconds": {part: round(spent, 3) for part, spent in seconds.items()},
         "share": {
             group: round(sum(seconds[part] for part in parts) / total, 4)
             for group, parts in _GROUPS.items()
         },
-        "images_per_s": round(speed, 3),
-        "images_per_s_per_worker": round(speed / workers, 3),
+        "images_per_s": round(_mean(speeds), 3),
+        "images_per_s_per_worker": round(_mean(of_one), 3),
     }
+
+
+def _mean(speeds: Iterable[float]) -> float:
+    """Of epochs of one size, so that it is all images by all seconds."""
+    known = [speed for speed in speeds if 0 < speed < math.inf]
+    return len(known) / sum(1 / speed for speed in known) if known else 0.0

@@ -3,10 +3,10 @@
 import pytest
 
 from retdm.config import DataSettings
+from retdm.counts import COUNTS
 from retdm.data.loader import EvaluationLoader, TrainingLoader
 from retdm.data.split import open_split
 from retdm.storage import open_store
-from retdm.storage.counts import COUNTS
 
 
 @pytest.fixture

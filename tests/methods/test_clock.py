@@ -1,5 +1,6 @@
 """Every moment counts for one part."""
 
+import sys
 import time
 
 import pytest
@@ -70,6 +71,29 @@ def test_it_counts_on_from_an_earlier_attempt(moments):
     with clock.part("forward"):
         moments(1)
     assert clock.seconds()["forward"] == 8
+
+
+def test_who_reads_between_any_two_statements_finds_each_moment_once(moments):
+    clock, sums, before = Clock(), [], sys.gettrace()
+    own = {Clock._turn.__code__, Clock.split.__code__}
+
+    def read(frame, event, _):
+        if frame.f_code in own:
+            sums.append(sum(clock.seconds().values()))
+            return read
+        return None
+
+    moments(10)
+    sys.settrace(read)
+    try:
+        with clock.part("backward"):
+            moments(0)
+        clock.split("backward", "exchange", 0.5)
+        clock.split("other", "exchange", 0.5)
+    finally:
+        sys.settrace(before)
+    assert len(sums) > 12
+    assert set(sums) == {10}
 
 
 def test_without_a_profiler_a_part_costs_microseconds():

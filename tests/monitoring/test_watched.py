@@ -31,7 +31,7 @@ from tests.train.conftest import SMALL, shards
 
 __all__ = ["shards"]
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
-STILL = {"ray_retdm_neighbours"}
+STILL = {"ray_retdm_neighbours", "ray_retdm_worker"}
 """What may be the same in all steps."""
 PROFILED = ProfiledSteps(2, 3)
 PROGRAM = """
@@ -73,6 +73,10 @@ class Prometheus:
             (one["metric"], [float(value) for _, value in one["values"]])
             for one in content["data"]["result"]
         ]
+
+    def now(self, query):
+        """The series that are its result at this moment."""
+        return self.get(f"query?{urllib.parse.urlencode({'query': query})}")["result"]
 
     def get(self, path):
         """What its API says at `path`."""
@@ -172,6 +176,20 @@ def test_the_alerts_are_loaded_and_evaluated(watched):
     )
     firing = {one["labels"]["alertname"] for one in server.get("alerts")["alerts"]}
     assert "RetdmRunStalled" not in firing
+
+
+def test_a_run_that_has_ended_well_does_not_seem_to_stand_still(watched):
+    server, _ = watched
+    deadline = time.monotonic() + 120
+    while server.now("ray_retdm_step or ray_retdm_worker"):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    stalled = rules()["RetdmRunStalled"].replace("[10m]", "[5s]")
+    without_growth = stalled.splitlines()[0]
+    while not server.now(without_growth):  # the totals of workers that have ended are still there
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert server.now(stalled) == []
 
 
 def _last(server, query):

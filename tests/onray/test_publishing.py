@@ -1,5 +1,7 @@
 """What a worker hands to Ray's metrics."""
 
+import logging
+
 import pytest
 
 from retdm.onray import publishing
@@ -10,7 +12,7 @@ from retdm.train.metrics import METRICS, Reading
 
 @pytest.fixture
 def handed(monkeypatch):
-    """(name, value, tags) of all that Ray was given; threads do not run."""
+    """(name, value, tags) of all that Ray was given."""
     given = []
 
     class Kind:
@@ -28,7 +30,6 @@ def handed(monkeypatch):
 
     monkeypatch.setattr(publishing, "Gauge", Gauge)
     monkeypatch.setattr(publishing, "Counter", Kind)
-    monkeypatch.setattr(publishing.threading.Thread, "start", lambda self: None)
     return given
 
 
@@ -78,3 +79,28 @@ def test_a_total_that_seems_to_shrink_waits_until_it_has_grown(handed):
 def test_a_gauge_may_fall(handed):
     _published(*([Reading(metrics.STEP, step)] for step in (8, 6)))
     assert [value for _, value, _ in handed] == [8, 6]
+
+
+def test_readings_that_fail_once_are_shown_the_next_time(handed, monkeypatch, caplog):
+    monkeypatch.setattr(publishing, "_EVERY_S", 0.01)
+    failures = iter([RuntimeError("changed while it was read"), None, SystemExit()])
+
+    def readings():
+        if failure := next(failures):
+            raise failure
+        return [Reading(metrics.STEP, 5)]
+
+    with caplog.at_level(logging.DEBUG, publishing.__name__), pytest.raises(SystemExit):
+        Publisher("r", 0, readings)._run()
+    assert [name for name, _, _ in handed] == ["retdm_step"]
+    assert "metrics are not shown this time" in caplog.text
+    assert "changed while it was read" in caplog.text
+
+
+def test_it_publishes_in_a_thread_once_it_is_started(handed, monkeypatch):
+    begun = []
+    monkeypatch.setattr(publishing.threading.Thread, "start", lambda self: begun.append(self.name))
+    publisher = Publisher("r", 0, list)
+    assert begun == []
+    publisher.start()
+    assert begun == ["metrics"]

@@ -78,6 +78,8 @@ def test_both_pages_say_where_the_time_went(pages, kind):
     assert "Where the time went" in page
     for text in ("31.0", "15.0", "5.0%", "60.0%", "20.0%", "1.0%"):
         assert text in page, text
+    assert "Times are the host's." in page
+    assert "compute and communication are right together, but not how they are split" in page
 
 
 def test_results_of_an_earlier_version_have_no_times():

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from retdm.counts import COUNTS
 from retdm.storage import open_store
-from retdm.storage.counts import COUNTS
 from retdm.train.loop import train
 from retdm.train.metrics import GPU_MEMORY, METRICS
 from retdm.train.readings import readings

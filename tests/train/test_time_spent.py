@@ -26,22 +26,45 @@ def test_seconds_are_the_mean_over_ranks(ranks):
 
 def test_shares_add_up_to_one_and_every_part_is_in_one():
     spent = dict.fromkeys(PARTS, 1.0)
-    share = time_spent(spent, [], workers=1)["share"]
+    share = time_spent(spent, [])["share"]
     assert sum(share.values()) == pytest.approx(1, abs=1e-3)
     spent["gather"] = 91.0
-    share = time_spent(spent, [], workers=1)["share"]
+    share = time_spent(spent, [])["share"]
     assert share["communication"] == pytest.approx(92 / (90 + len(PARTS)), abs=1e-3)
 
 
 def test_speed_is_that_of_the_runs_own_epochs():
     epochs = [
-        {"images_per_s": 1.0, "rank_score": -1.0},  # of a run that this one started from
-        {"images_per_s": 20.0, "rank_score": 0.5},
-        {"images_per_s": 60.0, "rank_score": 1.5},
+        # Of a run that this one started from.
+        {"images_per_s": 1.0, "workers": 1, "rank_score": -1.0},
+        {"images_per_s": 20.0, "workers": 2, "rank_score": 0.5},
+        {"images_per_s": 60.0, "workers": 2, "rank_score": 1.5},
         {"rank_score": 1.6},  # of a checkpoint that somebody made
     ]
-    found = time_spent(dict.fromkeys(PARTS, 1.0), epochs, workers=2)
+    found = time_spent(dict.fromkeys(PARTS, 1.0), epochs)
     assert (found["images_per_s"], found["images_per_s_per_worker"]) == (30, 15)
+    assert found["clock"] == "host"
+
+
+def test_the_speed_of_a_worker_counts_those_that_each_epoch_had():
+    # 1200 images by 1 worker in 60 s, and by 4 in 20 s: by 140 seconds of workers in all.
+    epochs = [
+        {"images_per_s": 20.0, "workers": 1, "rank_score": 0.5},
+        {"images_per_s": 60.0, "workers": 4, "rank_score": 0.5},
+        {"images_per_s": 60.0, "rank_score": 0.5},  # nobody knows by how many
+    ]
+    found = time_spent(dict.fromkeys(PARTS, 1.0), epochs)
+    assert found["images_per_s_per_worker"] == pytest.approx(2 * 1200 / 140, abs=1e-3)
+
+
+@pytest.mark.parametrize("odd", [0.0, -1.0, float("nan"), float("inf")])
+def test_numbers_that_are_no_speed_are_none(odd):
+    epochs = [
+        {"images_per_s": odd, "workers": odd, "rank_score": 0.5},
+        {"images_per_s": 20.0, "workers": 2, "rank_score": 0.5},
+    ]
+    found = time_spent(dict.fromkeys(PARTS, 1.0), epochs)
+    assert (found["images_per_s"], found["images_per_s_per_worker"]) == (20, 10)
 
 
 def _whole(rank, url, root):
@@ -51,7 +74,9 @@ def _whole(rank, url, root):
 
 def test_a_result_says_where_its_time_went(ranks, shards, tmp_path):
     time, _ = ranks(2).run(_whole, shards, str(tmp_path), timeout_s=240)
-    assert json.loads((tmp_path / "result.json").read_text())["time"] == time
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["time"] == time
+    assert {entry["workers"] for entry in result["history"]} == {2}
     assert time["seconds"].keys() == set(PARTS)
     for part in ("data", "forward", "gather", "mining", "backward", "exchange", "evaluation"):
         assert time["seconds"][part] > 0, part

@@ -1,28 +1,11 @@
-"""What is counted of the traffic with S3, by all threads."""
+"""What is counted of the traffic with S3."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from retdm.counts import COUNTS
 from retdm.storage import open_store, s3_parts
-from retdm.storage.counts import COUNTS, Counts
-
-
-def test_threads_add_up():
-    counts = Counts()
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: [counts.add("cache_hits") for _ in range(500)], range(8)))
-    assert counts.of("cache_hits") == 4000
-    assert counts.of("cache_misses") == 0
-
-
-def test_what_is_taken_is_merged_elsewhere():
-    here, there = Counts(), Counts()
-    here.add("s3_read_bytes", 3)
-    there.add("s3_read_bytes", 4)
-    here.merge(there.take())
-    assert (here.of("s3_read_bytes"), there.of("s3_read_bytes")) == (7, 0)
 
 
 @pytest.fixture
