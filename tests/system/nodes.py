@@ -43,8 +43,10 @@ class Nodes:
             "GLOO_SOCKET_IFNAME": "lo",
             # Or Ray would kill what the test does not want killed when others fill the memory.
             "RAY_memory_monitor_refresh_ms": "0",
-            # Or take a node for dead whose raylet is slow; one that is killed is noticed at once.
+            # Or take a node for dead whose raylet is slow. One that is killed refuses five looks,
+            # which are as far apart as this says; training may go on meanwhile.
             "RAY_health_check_timeout_ms": "120000",
+            "RAY_health_check_period_ms": "400",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
         port = background.free_port()
