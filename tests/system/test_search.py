@@ -18,6 +18,9 @@ from tests.system.training import STEPS_PER_EPOCH, finish, reach, start
 
 __all__ = ["shards"]
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(3600)]
+long = pytest.mark.skipif(
+    os.environ.get("RETDM_LONG") != "1", reason="takes minutes; set RETDM_LONG=1 to run it"
+)
 RATES = (1e30, 0.02, 1e-9, 0.01)
 """Of stage 3, in the order in which they are tried; the first one cannot end well."""
 TUNE = (
@@ -44,7 +47,7 @@ def _trial(store, number):
     return open_store(join_url(store.url, "trials", f"{number:04d}"))
 
 
-@pytest.mark.parametrize("kind", ["folder", "s3"])
+@pytest.mark.parametrize("kind", [pytest.param("folder", marks=long), "s3"])
 def test_a_killed_search_goes_on_with_no_trial_lost_or_run_twice(kind, s3, shards, tmp_path):
     storage = s3.url("search") if kind == "s3" else str(tmp_path / "runs")
     store, words = open_store(join_url(storage, "lr")), _command(shards, storage)
