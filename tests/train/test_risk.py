@@ -67,5 +67,7 @@ def test_nothing_is_told_of_other_settings(overrides):
 @pytest.mark.slow
 def test_a_dry_run_tells_it():
     config = settings("", "model.backbone=vgg11", "optimizer.lr=0.1")
-    (told,) = [line for line in describe(config, workers=1) if line.startswith("warning: ")]
+    method = build_method(config, 2, load_weights=False)
+    lines = describe(config, method, samples=None, workers=1)
+    (told,) = [line for line in lines if line.startswith("warning: ")]
     assert told == f"warning: {_risk('model.backbone=vgg11')}"
