@@ -127,8 +127,8 @@ class Training:
 
     def step(self) -> None:
         """Forward, backward, update."""
-        self.method(self.batch, self.context).total.backward()
-        self.optimizer.step()
+        norm = self.optimizer.backward(self.method(self.batch, self.context).total)
+        self.optimizer.step(norm)
 
     def state(self, number: int) -> TrainingState:
         """What a checkpoint of a run holds."""
