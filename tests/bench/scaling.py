@@ -30,8 +30,6 @@ class Measured:
     """Shards are downloaded in ranged requests of this size."""
     row_bytes: float = 75 + 2 * 80
     """Of an image of 80 labels in the tables of one process."""
-    copy_s_per_byte: float = 23e-3 / 35e6
-    """A checkpoint stops training for this long."""
 
 
 @dataclass(frozen=True)
