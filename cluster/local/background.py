@@ -189,6 +189,12 @@ def load_processes(path: Path) -> dict[str, Process]:
         ) from error
 
 
+def end_saved(path: Path, *, grace_s: float) -> None:
+    """End what `save_processes` wrote down, see `end`; no error if nothing runs."""
+    end(list(load_processes(path).values()), grace_s=grace_s)
+    path.unlink(missing_ok=True)
+
+
 def tail(path: Path, lines: int = 15) -> str:
     """The last lines of a log file, indented, for an error message."""
     try:

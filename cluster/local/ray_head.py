@@ -126,9 +126,7 @@ def stop(root: Path) -> None:
     Ray's own logs are kept in `root/logs`, the rest of its temporary files are deleted.
     """
     root = root.resolve()
-    state = root / "processes.json"
-    background.end(list(background.load_processes(state).values()), grace_s=_STOP_GRACE_S)
-    state.unlink(missing_ok=True)
+    background.end_saved(root / "processes.json", grace_s=_STOP_GRACE_S)
     (root / "connection.json").unlink(missing_ok=True)
     if not (root / "session").exists():
         return

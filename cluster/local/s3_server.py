@@ -74,9 +74,7 @@ def start(
 
 def stop(root: Path) -> None:
     """End the server of folder `root`; no error if it does not run."""
-    state = root.resolve() / "processes.json"
-    background.end(list(background.load_processes(state).values()), grace_s=_STOP_GRACE_S)
-    state.unlink(missing_ok=True)
+    background.end_saved(root.resolve() / "processes.json", grace_s=_STOP_GRACE_S)
 
 
 def is_running(root: Path) -> bool:
