@@ -88,11 +88,13 @@ def test_without_the_token_nobody_gets_in(head, project, tmp_path):
     assert "uthent" in (tmp_path / "job.log").read_text()
 
 
-def test_all_its_servers_listen_on_loopback_alone(head, project, addresses):
+def test_all_its_servers_listen_on_loopback_alone(head, project, addresses, tmp_path):
     leaders = background.load_processes(head[0] / "processes.json").values()
     (project / "program.py").write_text(
-        "import ray, time; ray.init(); print(ray.get(ray.remote(lambda: 'worker').remote())); "
-        "print('on', ray.nodes()[0]['NodeManagerAddress']); time.sleep(60)"
+        "import os, ray, time; ray.init(); "
+        "print(ray.get(ray.remote(lambda: 'worker').remote())); "
+        "print('on', ray.nodes()[0]['NodeManagerAddress'])\n"
+        f"while not os.path.exists({str(tmp_path / 'seen')!r}): time.sleep(0.1)"
     )
     client = threading.Thread(target=_submit, args=(head, project, 0))
     client.start()
@@ -106,6 +108,7 @@ def test_all_its_servers_listen_on_loopback_alone(head, project, addresses):
         assert "worker" in log.read_text()
         assert addresses(leaders) == {"127.0.0.1"}
     finally:
+        (tmp_path / "seen").touch()
         client.join()
 
 

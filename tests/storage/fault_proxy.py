@@ -253,7 +253,7 @@ class FaultProxy:
             kept = [h for h in answer.headers if h[0].lower() != "connection"]
             return _Message(answer.start, kept, answer.body)
         finally:
-            writer.close()
+            writer.transport.abort()  # not close(), which would first send what is left of a request
 
 
 async def _read(
