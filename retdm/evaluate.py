@@ -8,15 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from pydantic import BaseModel
-
 from retdm import console
-from retdm.errors import CheckpointError, ConfigError, NotFoundError
 from retdm.evaluation import evaluate, metric_table, strict_json
-from retdm.evaluation.fitted import Thresholds
 from retdm.evaluation.score_file import parse_scores
-from retdm.storage import Store, open_store
+from retdm.storage import open_file, open_store
 
 _EXAMPLES = """\
 examples:
@@ -44,14 +39,14 @@ def main(arguments: Sequence[str]) -> int:
     method = report.get("method", "")
     print(metric_table({"value": report["metrics"]}, dataset=args.dataset, method=method))
     if args.json is not None:
-        store, name = _file(args.json)
+        store, name = open_file(args.json)
         store.write(name, strict_json(report))
     return 0
 
 
 def _scores_report(args: argparse.Namespace) -> dict[str, Any]:
     """Metrics of a score file, and what they were computed from."""
-    store, name = _file(args.scores)
+    store, name = open_file(args.scores)
     scores, targets = parse_scores(store.read(name), name=args.scores)
     threshold = 0.5 if args.threshold is None else args.threshold
     return {
@@ -74,17 +69,19 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
     from retdm.train.restore import load_checkpoint
     from retdm.train.result import load_method
     from retdm.train.scoring import score_split
+    from retdm.train.thresholds import fitted_thresholds
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     store = open_store(args.run)
-    state = load_checkpoint(store, checkpoint_name(store, "best"), device)
+    name = checkpoint_name(store, "best")
+    state = load_checkpoint(store, name, device)
     config, method = load_method(state, device)
     data = open_split(args.data or config.data.url, args.split)
     check_labels(state.label_space, data.label_space, what=store.url, data=data.url)
     bad = BadSamples(config.data.max_bad_samples)
     scores, targets = score_split(method, data, config.data, device, bad=bad)
     threshold = config.run.threshold if args.threshold is None else args.threshold
-    fitted = _fitted(store, data.label_space.names)
+    fitted = fitted_thresholds(store, data.label_space.names, checkpoint=name)
     return {
         "metrics": evaluate(scores, targets, threshold=threshold, fitted=fitted),
         "threshold": threshold,
@@ -96,34 +93,6 @@ def _run_report(args: argparse.Namespace) -> dict[str, Any]:
         "data_digest": data.digest,
         "split": args.split,
     }
-
-
-class _Result(BaseModel):
-    thresholds: dict[str, float] = {}
-
-
-def _fitted(store: Store, labels: Sequence[str]) -> Thresholds | None:
-    """The thresholds of a finished run's result, in the order of `labels`; None without."""
-    from retdm.train.run_file import read_checked
-
-    try:
-        found = read_checked(store, "result.json", _Result, what="the result of a run")
-    except NotFoundError:
-        return None
-    thresholds = found.get("thresholds", {})
-    if thresholds and (missing := [label for label in labels if label not in thresholds]):
-        raise CheckpointError(
-            f"{store.url}/result.json: no threshold for label {missing[0]!r}; restore the file"
-        )
-    return np.array([thresholds[label] for label in labels]) if thresholds else None
-
-
-def _file(url: str) -> tuple[Store, str]:
-    """The store that holds a single file, and the file's name in it."""
-    folder, slash, name = url.rpartition("/")
-    if not name:
-        raise ConfigError(f"{url!r} names a folder, not a file; add a file name")
-    return open_store(f"{folder}/" if slash else "."), name
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,6 @@ import pytest
 
 from retdm import console
 from retdm import evaluate as program
-from retdm.errors import CheckpointError
 from retdm.evaluation import evaluate
 from retdm.storage import join_url, open_store
 
@@ -118,19 +117,3 @@ def test_scores_and_json_on_s3(score_file, s3):
     open_store(url).write("scores.npz", score_file)
     assert run("--scores", join_url(url, "scores.npz"), "--json", join_url(url, "m.json")) == 0
     assert json.loads(open_store(url).read("m.json"))["metrics"] == evaluate(SCORES, TARGETS)
-
-
-def test_a_result_that_lacks_a_threshold_or_is_damaged_is_named(tmp_path):
-    store = open_store(str(tmp_path))
-    assert program._fitted(store, ["a"]) is None
-    store.write("result.json", b'{"thresholds": {"a": 0.25}}')
-    assert program._fitted(store, ["a"]).tolist() == [0.25]
-    with pytest.raises(
-        CheckpointError, match=r"result\.json: no threshold for label 'b'; restore"
-    ):
-        program._fitted(store, ["a", "b"])
-    store.write("result.json", b'{"thresholds": {"a": "high"}}')
-    with pytest.raises(
-        CheckpointError, match=r"not the result of a run; .*\(thresholds\.a: Input"
-    ):
-        program._fitted(store, ["a"])

@@ -104,7 +104,10 @@ class Decoder:
             BadSampleError: If the bytes are empty, cut short, damaged, or not an image; the
                 caller knows which sample it is.
         """
-        pixels = self._pixels(content, crop)
+        self.resample(self._pixels(content, crop), crop, into=into)
+
+    def resample(self, pixels: Pixels, crop: Crop, *, into: Pixels) -> None:
+        """As `decode` for an image that is decoded: of shape (height, width, 3), RGB."""
         height, width, _ = pixels.shape
         part = pixels[_span(crop.top, crop.bottom, height), _span(crop.left, crop.right, width)]
         small = functional.interpolate(
@@ -163,6 +166,6 @@ def _undecodable(reason: str) -> BadSampleError:
     return BadSampleError(f"cannot be decoded ({reason}); {_REMEDY}")
 
 
-_REMEDY = "replace the photo or leave it out, and rebuild the shard set"
+_REMEDY = "replace the photo or leave it out"
 # Colour spaces of JPEGs that simplejpeg turns into RGB as Pillow does.
 _TAKEN = ("YCbCr", "RGB", "Gray")

@@ -123,7 +123,7 @@ class BatchMaker(Dataset[Made]):
         try:
             self._decoder.decode(content, crop, into=into)
         except BadSampleError as error:
-            return BadSampleError(f"{self._reader.where(row)}: {error}")
+            return BadSampleError(f"{self._reader.where(row)}: {error}, and rebuild the shard set")
         return None
 
     def _substitute(

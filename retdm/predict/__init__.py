@@ -1,0 +1,1 @@
+"""Predicting labels of images: `python -m retdm.predict`."""
