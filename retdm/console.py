@@ -1,5 +1,6 @@
 """What every command line program shares: exit codes, log lines and progress bars."""
 
+import argparse
 import logging
 import os
 import signal
@@ -78,6 +79,13 @@ def _status_of(main: Callable[[], int]) -> int:
 def counted(number: int, what: str) -> str:
     """A number and what it counts: "1 fault", "2 faults"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on as it is typed on a command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 def quiet_clients() -> None:

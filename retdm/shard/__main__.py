@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from retdm.console import counted, run
+from retdm.console import count, counted, run
 from retdm.shard import adopt, fetch
 from retdm.shard.build import build
-from retdm.shard.crew import count
 from retdm.shard.spec import load_spec
 from retdm.shard.stats import render, stats, summary
 from retdm.shard.verify import verify

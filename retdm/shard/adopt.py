@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from retdm.config import parse
+from retdm.console import count
 from retdm.errors import ConfigError
 from retdm.json_input import parse_json
 from retdm.shard.adopt_rules import AdoptRules
 from retdm.shard.adopt_set import Adopted, FaultyTarsError, adopt
 from retdm.shard.adopt_splits import tars_of_splits
 from retdm.shard.adopt_tar import first_sample
-from retdm.shard.crew import count
 from retdm.shard.stats import summary
 from retdm.storage import open_store
 from retdm.storage.place import refuse_file

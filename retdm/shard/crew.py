@@ -5,7 +5,6 @@ the item's result. Items are taken one by one as processes become free, so a lat
 depend on earlier results.
 """
 
-import argparse
 import contextlib
 import math
 import os
@@ -37,13 +36,6 @@ _stop: Any = None
 
 class _StoppedError(Exception):
     """The crew was sent home in the middle of an item."""
-
-
-def count(text: str) -> int:
-    """A number of workers as it is typed on a command line."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
 
 
 def useful_workers(wanted: int | None, items: int, size_bytes: int) -> int:

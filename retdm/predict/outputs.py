@@ -1,0 +1,78 @@
+"""The files that are asked for: written aside, and put in their places when they are whole."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from retdm.errors import ConfigError
+from retdm.predict.formats import Csv, JsonLines, Parquet, Writer
+from retdm.predict.rows import Row
+from retdm.scratch import Scratch
+from retdm.storage import Store, open_file
+from retdm.storage.file import FileStore
+from retdm.storage.place import refuse_file
+
+_WRITERS: dict[str, type[Writer]] = {"json": JsonLines, "csv": Csv, "parquet": Parquet}
+
+
+def targets(given: Mapping[str, str]) -> dict[str, tuple[Store, str]]:
+    """Where the file of each format goes.
+
+    Args:
+        given: By format, a path or s3:// URL.
+
+    Raises:
+        ConfigError: If it is a folder, or below a file, or two are the same.
+    """
+    found: dict[str, tuple[Store, str]] = {}
+    for kind, url in given.items():
+        store, name = open_file(url)
+        refuse_file(store, given=f"--{kind} {url}")
+        if isinstance(store, FileStore) and store.path(name).is_dir():
+            raise ConfigError(f"--{kind} {url} is a folder; give a file in it")
+        for other, (there, taken) in found.items():
+            if (there.url, taken) == (store.url, name):
+                raise ConfigError(f"--{other} and --{kind} are one file, {url}; name two")
+        found[kind] = store, name
+    return found
+
+
+class Outputs:
+    """Writes rows in several formats at once; a context manager.
+
+    The files take their places when the block ends, and only if without error.
+
+    Args:
+        places: From `targets`.
+        labels: In the order of the scores.
+    """
+
+    def __init__(self, places: Mapping[str, tuple[Store, str]], labels: Sequence[str]) -> None:
+        self._places = places
+        self._labels = labels
+
+    def __enter__(self) -> "Outputs":
+        self._scratch = Scratch("predict")
+        self._writers = {
+            kind: _WRITERS[kind](self._scratch.path / kind, self._labels) for kind in self._places
+        }
+        return self
+
+    def write(self, row: Row) -> None:
+        """Add a row to each file."""
+        for writer in self._writers.values():
+            writer.write(row)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            for writer in self._writers.values():
+                writer.close()
+            if error is None:
+                for name, (store, file) in self._places.items():
+                    store.write(file, self._scratch.path / name)
+        finally:
+            self._scratch.close()

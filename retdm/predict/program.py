@@ -1,0 +1,70 @@
+"""What `python -m retdm.predict` does, from what was asked for to rows."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+
+from retdm import console
+from retdm.data.split import open_split
+from retdm.predict.asked import Asked
+from retdm.predict.images import ImageFile, find_images
+from retdm.predict.outputs import Outputs, targets
+from retdm.predict.rows import Row, rows_of
+from retdm.predict.scored import Scored, of_files, of_split
+from retdm.predict.table import line, width_of
+from retdm.predictor import Predictor, load
+
+log = logging.getLogger(__name__)
+
+
+def predict(asked: Asked) -> None:
+    """Predict, and write files or print a table.
+
+    Raises:
+        RetdmError: If what was asked for cannot be done; then there is no file.
+    """
+    places = targets(asked.files)
+    # Before the model, which takes longer.
+    files = find_images(asked.images) if asked.split is None else []
+    model = load(asked.model, checkpoint=asked.checkpoint)
+    thresholds = model.thresholds(asked.threshold)
+    images, batches = _of_split(model, asked) if asked.split else _of_files(model, files, asked)
+    skip_bad = asked.bad == "skip"
+    rows = rows_of(batches, model.labels, thresholds, top=asked.top, skip_bad=skip_bad)
+    if places:
+        _write(rows, Outputs(places, model.labels), total=len(images))
+    else:
+        _show(rows, model, images)
+
+
+def _of_files(
+    model: Predictor, files: Sequence[ImageFile], asked: Asked
+) -> tuple[list[str], Iterator[Scored]]:
+    size = asked.batch_size or model.config.data.batch_size
+    batches = of_files(model, files, batch_size=size, workers=asked.workers)
+    return [one.name for one in files], batches
+
+
+def _of_split(model: Predictor, asked: Asked) -> tuple[list[str], Iterator[Scored]]:
+    assert asked.split is not None
+    url = asked.images[0] if asked.images else model.config.data.url
+    data = open_split(url, asked.split)
+    size = asked.batch_size or model.config.data.batch_size
+    return list(data.table.keys), of_split(model, data, batch_size=size, workers=asked.workers)
+
+
+def _show(rows: Iterator[Row], model: Predictor, images: Sequence[str]) -> None:
+    width = width_of(images)
+    for row in rows:
+        print(line(row, model.labels, width=width), flush=True)
+
+
+def _write(rows: Iterator[Row], outputs: Outputs, *, total: int) -> None:
+    begun, bad = time.monotonic(), 0
+    with outputs:
+        for row in console.progress(rows, total=total, label="predicting", unit="image"):
+            outputs.write(row)
+            bad += row.error is not None
+    rate = total / (time.monotonic() - begun)
+    without = f", {bad} of them bad" if bad else ""
+    log.info("%s%s, %.1f a second", console.counted(total, "image"), without, rate)
