@@ -43,6 +43,11 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
 }
 
+long = pytest.mark.skipif(
+    os.environ.get("RETDM_LONG") != "1", reason="takes minutes; set RETDM_LONG=1 to run it"
+)
+"""On tests of what shorter ones show as well, but for a case of it."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
