@@ -38,7 +38,7 @@ dashboards: setup ## TensorBoard and optuna-dashboard of a search, or a run: SEA
 	$(BIN)/python cluster/local/dashboards.py $(if $(SEARCH),'$(SEARCH)')
 
 test: setup ## the whole test suite
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest --durations=40
 
 test-fast: setup ## without what is slow or starts servers
 	$(BIN)/python -m pytest -m 'not slow and not cluster'

@@ -127,6 +127,7 @@ def test_another_search_of_the_name_is_refused(shards, tmp_path):
     assert list((tmp_path / "lr").iterdir()) == []
 
 
+@long
 def test_a_search_that_loses_its_storage_ends_clearly_and_goes_on(faults, shards, tmp_path):
     storage = f"{shards}-searched"
     store = open_store(join_url(storage, "lr"))
