@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from retdm.config import load_config
-from retdm.search.database import FILE
 from retdm.storage import join_url, open_store
 from retdm.train.history import kept_checkpoints
+from retdm.tuning.database import FILE
 from tests.conftest import long
 from tests.system.test_coco_to_result import ROOT, SETTINGS, _python, shards
 from tests.system.training import STEPS_PER_EPOCH, finish, reach, start
