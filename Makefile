@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dashboards test test-fast fuzz check format bench clean
+.PHONY: help setup demo dashboards test test-fast test-long fuzz check format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -38,10 +38,13 @@ dashboards: setup ## TensorBoard and optuna-dashboard of a search, or a run: SEA
 	$(BIN)/python cluster/local/dashboards.py $(if $(SEARCH),'$(SEARCH)')
 
 test: setup ## the whole test suite
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest --durations=40
 
 test-fast: setup ## without what is slow or starts servers
 	$(BIN)/python -m pytest -m 'not slow and not cluster'
+
+test-long: setup ## what is too long for `test`: hosts, searches, leaks, 20 kills
+	RETDM_LONG=1 RETDM_CHAOS_KILLS=20 $(BIN)/python -m pytest -s tests/system tests/onray/test_leaks.py tests/cluster/test_image_install.py
 
 fuzz: setup ## give every reader 10,000 damaged inputs; INPUTS=N for another number
 	RETDM_FUZZ=$(INPUTS) $(BIN)/python -m pytest tests/fuzz

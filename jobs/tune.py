@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from retdm.claims import Claim
     from retdm.onray.tune_plan import SearchPlan
-    from retdm.search.database import Database
+    from retdm.tuning.database import Database
 
 log = logging.getLogger(__name__)
 _SEARCHING = Work(
@@ -107,10 +107,10 @@ def main() -> int:
     from retdm.onray.run_record import RUN
     from retdm.onray.tune_plan import about, plan_search
     from retdm.onray.tune_words import describe
-    from retdm.search.blind import blind_line
-    from retdm.search.connection import explained
-    from retdm.search.database import look_into, open_database
-    from retdm.search.outcome import standing_line
+    from retdm.tuning.blind import blind_line
+    from retdm.tuning.connection import explained
+    from retdm.tuning.database import look_into, open_database
+    from retdm.tuning.outcome import standing_line
 
     store = open_store(join_url(args.storage, args.run_name or f"{Path(args.recipe).stem}-tune"))
     check_apart(store, config.data.url)
@@ -154,9 +154,9 @@ def _search(
     from retdm.evaluation import metric_table
     from retdm.onray.tune_run import run_best, run_search, run_stages
     from retdm.report.search_text import search_text
-    from retdm.search.clock import Clock
-    from retdm.search.outcome import best_trials, progress_line
-    from retdm.search.study import Trials
+    from retdm.tuning.clock import Clock
+    from retdm.tuning.outcome import best_trials, progress_line
+    from retdm.tuning.study import Trials
 
     clock, tune = Clock(study, plan.tune), plan.tune
     first, seed = plan.defaults, plan.base.seed
@@ -209,7 +209,7 @@ def _write(
     from retdm.evaluation import strict_json
     from retdm.onray.run_record import SEARCH
     from retdm.onray.tune_plan import SHARED
-    from retdm.search.outcome import best_recipe, best_trials, search_content
+    from retdm.tuning.outcome import best_recipe, best_trials, search_content
 
     content = search_content(
         study,

@@ -38,7 +38,15 @@ os.environ |= {
     "AWS_EC2_METADATA_DISABLED": "true",
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Tensors of tests are small. Threads that share such work wait for each other, and where
+    # another program wants the cores, for a hundred times as long as the work takes.
+    "OMP_NUM_THREADS": "1",
 }
+
+long = pytest.mark.skipif(
+    os.environ.get("RETDM_LONG") != "1", reason="takes minutes; set RETDM_LONG=1 to run it"
+)
+"""On tests of what shorter ones show as well, but for a case of it."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -152,7 +152,7 @@ def _optuna(folder: Path, study_url: str, name: str, taken: int) -> Dashboard:
             "optuna-dashboard is not installed; run: pip install 'retdm[dashboards]'"
         )
     # Optuna takes seconds to import.
-    from retdm.search.connection import with_driver
+    from retdm.tuning.connection import with_driver
 
     number = _study_number(study_url, name)
     port = background.free_port(_OPTUNA_PORT, avoid=[taken])
@@ -174,7 +174,7 @@ def _study_number(url: str, name: str) -> int:
     """By which optuna-dashboard knows the study; without a name, the first one."""
     import optuna
 
-    from retdm.search.connection import explained, with_driver
+    from retdm.tuning.connection import explained, with_driver
 
     with explained(url):
         storage = optuna.storages.RDBStorage(with_driver(url), skip_table_creation=True)

@@ -12,10 +12,10 @@ this machine can read what it serves: numbers, and the URLs of runs.
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import background
+import one_program
 from background import LocalServiceError
 from service_commands import service_parser
 
@@ -25,8 +25,6 @@ MONITORING = Path(__file__).resolve().parents[1] / "monitoring"
 DISCOVERY = "/tmp/ray/prom_metrics_service_discovery.json"
 """Where the configuration looks for the file of a head with Ray's own folder."""
 _PORT = 9090
-_START_LIMIT_S = 60.0
-_STOP_GRACE_S = 10.0
 
 
 def start(root: Path, *, ray: Path, scrape_s: int | None = None, tied: bool = False) -> str:
@@ -56,7 +54,7 @@ def start(root: Path, *, ray: Path, scrape_s: int | None = None, tied: bool = Fa
             f"{ray}: no Ray head runs here; run `ray_head.py start --dir {ray}` first"
         ) from None
     root = root.resolve()
-    stop(root)
+    one_program.stop(root)
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     text = (MONITORING / "prometheus.yml").read_text(encoding="utf-8")
     text = text.replace(DISCOVERY, str(session / "r" / Path(DISCOVERY).name))
@@ -71,29 +69,9 @@ def start(root: Path, *, ray: Path, scrape_s: int | None = None, tied: bool = Fa
         f"--storage.tsdb.path={root / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
     ]
-    server = background.spawn(command, log=root / "log", env=os.environ, tied=tied)
-    background.save_processes(root / "processes.json", {"prometheus": server})
-    _wait_until_ready(root, server, port)
-    return f"http://127.0.0.1:{port}"
-
-
-def stop(root: Path) -> None:
-    """End the server of folder `root`; no error if it does not run."""
-    background.end_saved(root.resolve() / "processes.json", grace_s=_STOP_GRACE_S)
-
-
-def _wait_until_ready(root: Path, server: background.Process, port: int) -> None:
-    deadline = time.monotonic() + _START_LIMIT_S
-    while not background.serves(server, port):
-        alive = background.is_alive(server)
-        if not alive or time.monotonic() > deadline:
-            stop(root)
-            problem = f"no answer in {_START_LIMIT_S:.0f} s" if alive else "it ended"
-            raise LocalServiceError(
-                f"Prometheus did not start: {problem}; the end of {root / 'log'}:\n"
-                f"{background.tail(root / 'log')}"
-            )
-        time.sleep(0.1)
+    return one_program.start(
+        "Prometheus", command, root=root, port=port, env=os.environ, tied=tied
+    )
 
 
 def main() -> int:
@@ -104,7 +82,7 @@ def main() -> int:
     starting.add_argument("--ray", type=Path, required=True, help="folder of the Ray head")
     arguments = parser.parse_args()
     if arguments.command == "stop":
-        stop(arguments.dir)
+        one_program.stop(arguments.dir)
     else:
         print(f"Prometheus at {start(arguments.dir, ray=arguments.ray)}")
     return 0

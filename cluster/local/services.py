@@ -1,13 +1,14 @@
-"""All that a cluster has around it, on this machine: S3 server, Ray head, Prometheus; on loopback.
+"""What a cluster has around it, here: S3 server, Ray head, Prometheus, Grafana; on loopback.
 
     python cluster/local/services.py start --dir .local --bucket photos
     eval "$(python cluster/local/services.py env --dir .local)"
     ray job submit --working-dir . -- python jobs/train.py jobs/recipes/scene.toml ...
     python cluster/local/services.py stop --dir .local
 
-Jobs on the head reach the S3 server. Without a program `prometheus` in PATH the rest is started,
-and that is said. `stop` ends what `start` began in this folder, and nothing else. The programs of
-one service each are `s3_server.py`, `ray_head.py` and `prometheus.py`, for these folders too.
+Jobs on the head reach the S3 server. Without a program `prometheus` or `grafana` in PATH the rest
+is started, and that is said. `stop` ends what `start` began in this folder, and nothing else. The
+programs of one service each are `s3_server.py`, `ray_head.py`, `prometheus.py` and `grafana.py`,
+for these folders too.
 """
 
 import os
@@ -16,6 +17,8 @@ import sys
 from pathlib import Path
 
 import background
+import grafana
+import one_program
 import prometheus
 import ray_head
 import s3_server
@@ -63,10 +66,15 @@ def start(root: Path, *, bucket: str, num_cpus: int) -> list[str]:
             f"its token is in {client['RAY_AUTH_TOKEN_PATH']}",
         ]
         if shutil.which("prometheus") is None:
-            return [*lines, "no Prometheus; on Debian: sudo apt install prometheus"]
-        return [*lines, f"Prometheus at {prometheus.start(root / 'prometheus', ray=root / 'ray')}"]
+            return [*lines, "no Prometheus, so no Grafana; on Debian: sudo apt install prometheus"]
+        watching = prometheus.start(root / "prometheus", ray=root / "ray")
+        lines.append(f"Prometheus at {watching}")
+        if grafana.find() is None:
+            return [*lines, "no Grafana; see https://grafana.com/grafana/download"]
+        return [*lines, f"Grafana at {grafana.start(root / 'grafana', prometheus=watching)}"]
     except BaseException:
-        prometheus.stop(root / "prometheus")
+        for watching in ("grafana", "prometheus"):
+            one_program.stop(root / watching)
         ray_head.stop(root / "ray")
         if not keep_s3:
             s3_server.stop(root / "s3")
@@ -75,7 +83,8 @@ def start(root: Path, *, bucket: str, num_cpus: int) -> list[str]:
 
 def stop(root: Path) -> None:
     """End what `start` began in this folder; no error if nothing runs."""
-    prometheus.stop(root / "prometheus")
+    for watching in ("grafana", "prometheus"):
+        one_program.stop(root / watching)
     ray_head.stop(root / "ray")
     s3_server.stop(root / "s3")
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torchvision import models as zoo
 
 from retdm.config import ModelSettings
 from retdm.errors import ConfigError
@@ -63,6 +62,9 @@ def build_backbone(settings: ModelSettings, *, load_weights: bool = True) -> Bac
 
 
 def _torchvision(name: str, weights: str) -> Backbone:
+    # Takes a second and a half, for which programs that make no network need not wait.
+    from torchvision import models as zoo
+
     known = zoo.list_models(module=zoo)
     if name not in known:
         raise _unknown(name, known, 'a torchvision classifier, or "timm:NAME"')

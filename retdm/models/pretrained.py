@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
-from torchvision import models as zoo
 
 from retdm.errors import ConfigError, RetdmError
 from retdm.storage import open_store
@@ -35,6 +34,8 @@ def torchvision_imagenet(name: str, **options: Any) -> nn.Module:
     Raises:
         ConfigError: If they cannot be had.
     """
+    from torchvision import models as zoo
+
     try:
         network: nn.Module = zoo.get_model(name, weights="DEFAULT", **options)
     except (OSError, RuntimeError) as error:  # no network, HTTP status, wrong hash

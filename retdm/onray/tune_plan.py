@@ -17,11 +17,11 @@ from retdm.methods import build_method
 from retdm.onray.compare_essence import essence
 from retdm.onray.compare_plan import Cell, Column, plan_cells
 from retdm.onray.workers import Workers
-from retdm.search.space import check_space, to_json
 from retdm.storage import join_url, open_store
 from retdm.train.checkpoint import deciding, flatten
 from retdm.train.history import checkpoint_name
 from retdm.train.stages import plan_stages
+from retdm.tuning.space import check_space, to_json
 
 SHARED, TRIALS = "shared", "trials"
 """Folders of runs, below the search's."""

@@ -19,10 +19,10 @@ from retdm.onray.stopping import run_stoppably
 from retdm.onray.tune_plan import SHARED, SearchPlan
 from retdm.onray.tune_searcher import StudySearcher
 from retdm.onray.tune_trial import TRIAL, run_trial
-from retdm.search.database import Database
-from retdm.search.outcome import SHARED_SECONDS
-from retdm.search.study import Trials
 from retdm.storage import arrow_filesystem, join_url
+from retdm.tuning.database import Database
+from retdm.tuning.outcome import SHARED_SECONDS
+from retdm.tuning.study import Trials
 
 log = logging.getLogger(__name__)
 FOLDER = "tune"

@@ -17,12 +17,12 @@ from retdm.errors import RetdmError, StorageError
 from retdm.onray.tune_plan import SearchPlan
 from retdm.onray.tune_trial import COMPLETE, END, FAILED, LOST, STOPPED, TRIAL, WHY
 from retdm.onray.words import Words
-from retdm.search.connection import explained
-from retdm.search.database import Database
-from retdm.search.outcome import begin_line
-from retdm.search.study import Trials
 from retdm.storage import open_store
 from retdm.train.thin import thin
+from retdm.tuning.connection import explained
+from retdm.tuning.database import Database
+from retdm.tuning.outcome import begin_line
+from retdm.tuning.study import Trials
 
 log = logging.getLogger(__name__)
 

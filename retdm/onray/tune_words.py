@@ -4,7 +4,7 @@ from retdm.config import Config, Domain, lay_over, parse
 from retdm.console import counted
 from retdm.methods import build_method
 from retdm.onray.tune_plan import SearchPlan
-from retdm.search.space import combinations, probes
+from retdm.tuning.space import combinations, probes
 
 _FLOAT_BYTES, _WHOLE_BYTES = 4, 8
 

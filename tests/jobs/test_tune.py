@@ -11,8 +11,8 @@ from retdm.config import load_search
 from retdm.data.manifest import load_manifest
 from retdm.onray.tune_plan import about, plan_search
 from retdm.onray.workers import Workers
-from retdm.search.database import open_database
 from retdm.storage import open_store
+from retdm.tuning.database import open_database
 from tests.onray.conftest import shards
 
 __all__ = ["shards"]

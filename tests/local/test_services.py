@@ -1,15 +1,19 @@
 """One command starts what a cluster has around it, another ends exactly that."""
 
+import json
 import shutil
 import sys
 import urllib.request
 from pathlib import Path
 
 import background
+import grafana
+import one_program
 import prometheus
 import pytest
 import ray_head
 import services
+import yaml
 from background import LocalServiceError
 
 
@@ -25,8 +29,8 @@ def test_without_the_program_prometheus_does_not_start(bare, tmp_path):
     assert not (tmp_path / "p").exists()
 
 
-def _program(folder, text):
-    path = folder / "prometheus"
+def _program(folder, text, name="prometheus"):
+    path = folder / name
     path.write_text(f"#!{sys.executable}\n{text}\n")
     path.chmod(0o755)
 
@@ -49,6 +53,54 @@ def test_a_prometheus_that_ends_at_once_is_told_with_its_log(tmp_path, monkeypat
     assert not (tmp_path / "p/processes.json").exists()
 
 
+SERVER = """
+import http.server, json, os, sys
+from pathlib import Path
+told = {"words": sys.argv[1:], "settings": {k: v for k, v in os.environ.items() if k[:3] == "GF_"}}
+Path(os.environ["GF_PATHS_DATA"] + ".json").write_text(json.dumps(told))
+address = os.environ["GF_SERVER_HTTP_ADDR"], int(os.environ["GF_SERVER_HTTP_PORT"])
+http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+def test_grafana_is_given_its_data_and_dashboard_and_serves_loopback_alone(
+    tmp_path, monkeypatch, addresses
+):
+    (tmp_path / "home/bin").mkdir(parents=True)
+    (tmp_path / "home/conf").mkdir()
+    (tmp_path / "home/conf/defaults.ini").touch()
+    _program(tmp_path / "home/bin", SERVER, "grafana")
+    monkeypatch.setenv("PATH", str(tmp_path / "home/bin"))
+    root = tmp_path / "g"
+    try:
+        url = grafana.start(root, prometheus="http://127.0.0.1:9")
+        leaders = background.load_processes(root / "processes.json").values()
+        assert addresses(leaders) == {"127.0.0.1"}
+        told = json.loads((root / "data.json").read_text())
+    finally:
+        one_program.stop(root)
+    assert told["words"] == ["server", "--homepath", str(tmp_path / "home")]
+    port = told["settings"]["GF_SERVER_HTTP_PORT"]
+    shown = json.loads((root / "shown/retdm.json").read_text())
+    assert url == f"http://127.0.0.1:{port}/d/{shown['uid']}"
+    assert len(told["settings"]["GF_SECURITY_ADMIN_PASSWORD"]) > 30
+    given = Path(told["settings"]["GF_PATHS_PROVISIONING"])
+    (source,) = yaml.safe_load((given / "datasources/datasource.yml").read_text())["datasources"]
+    assert (source["url"], source["uid"]) == ("http://127.0.0.1:9", "retdm-prometheus")
+    (provider,) = yaml.safe_load((given / "dashboards/dashboards.yml").read_text())["providers"]
+    assert provider["options"]["path"] == str(root / "shown")
+    assert not any(map(background.is_alive, leaders))
+
+
+def test_grafana_without_its_files_is_none(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    _program(tmp_path / "bin", "", "grafana")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(LocalServiceError, match="no program `grafana` in PATH with its files"):
+        grafana.start(tmp_path / "g", prometheus="http://127.0.0.1:9")
+    assert not (tmp_path / "g").exists()
+
+
 @pytest.mark.parametrize("before", [False, True])
 def test_if_one_does_not_start_none_that_was_started_stays(before, tmp_path, monkeypatch):
     stopped = []
@@ -59,11 +111,12 @@ def test_if_one_does_not_start_none_that_was_started_stays(before, tmp_path, mon
         raise LocalServiceError("no")
 
     monkeypatch.setattr(services.ray_head, "start", fail)
-    for module in (services.s3_server, services.ray_head, services.prometheus):
+    for module in (services.s3_server, services.ray_head, services.one_program):
         monkeypatch.setattr(module, "stop", lambda root: stopped.append(root.name))
     with pytest.raises(LocalServiceError, match="no"):
         services.start(tmp_path, bucket="b", num_cpus=1)
-    assert sorted(stopped) == (["prometheus", "ray"] if before else ["prometheus", "ray", "s3"])
+    others = ["grafana", "prometheus", "ray"]
+    assert sorted(stopped) == (others if before else [*others, "s3"])
 
 
 def test_a_head_that_runs_there_keeps_its_jobs(tmp_path):

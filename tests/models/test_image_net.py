@@ -1,5 +1,8 @@
 """Image embedding nets of many backbones, on images of the sizes they allow."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -117,3 +120,8 @@ def test_timm_absent_is_an_error(monkeypatch):
 def test_a_net_for_a_checkpoint_needs_no_weights():
     settings = ModelSettings(backbone="resnet18", weights="/nowhere.pt")
     build_image_net(settings, image_size=32, load_weights=False)
+
+
+def test_who_makes_no_network_does_not_wait_for_torchvision():
+    code = "import sys, retdm.methods; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -16,6 +16,7 @@ import time
 import urllib.parse
 import urllib.request
 
+import one_program
 import prometheus
 import pytest
 import ray_head
@@ -139,7 +140,7 @@ def watched(shards, s3, busy, tmp_path_factory):
         assert done.returncode == 0, (folder / "log").read_text()[-4000:]
         yield Prometheus(address), open_store(f"{runs}/seen")
     finally:
-        prometheus.stop(folder / "prometheus")
+        one_program.stop(folder / "prometheus")
         ray_head.stop(folder / "ray")
 
 

@@ -1,6 +1,6 @@
 """Many runs under one driver leave nothing behind in it, in Ray or on the machine.
 
-`RETDM_LEAK_RUNS=10` makes it long and, with `-s`, prints what there was after each run.
+With `-s` it prints what there was after each run; `RETDM_LEAK_RUNS=30` makes more of them.
 """
 
 import concurrent.futures
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, long
 from tests.footprint import Footprint
 from tests.train.conftest import settings
 
-RUNS = int(os.environ.get("RETDM_LEAK_RUNS", "4"))
+RUNS = int(os.environ.get("RETDM_LEAK_RUNS", "10"))
 KEPT = {"DatasetManager", "_AutoscalingCoordinatorActor", "TrainController"}
 """Actors that Ray has once for all runs; and the last run's, by a handler of Ctrl-C."""
 MEMORY_KIB = 4 << 10
@@ -69,6 +69,7 @@ def _runs(shards, storage, folder):
     return drivers, trees
 
 
+@long
 @pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.timeout(3000)

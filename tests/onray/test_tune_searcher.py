@@ -11,11 +11,11 @@ from retdm.errors import StorageError
 from retdm.onray.tune_plan import SearchPlan
 from retdm.onray.tune_searcher import StudySearcher
 from retdm.onray.workers import Workers
-from retdm.search.database import open_database
-from retdm.search.study import Trials
 from retdm.storage import open_store
 from retdm.train.checkpoint import file_of
 from retdm.train.history import publish
+from retdm.tuning.database import open_database
+from retdm.tuning.study import Trials
 from tests.checkpoints import entry, kept
 
 TUNE = TuneSettings.model_validate(

@@ -253,7 +253,8 @@ class FaultProxy:
             kept = [h for h in answer.headers if h[0].lower() != "connection"]
             return _Message(answer.start, kept, answer.body)
         finally:
-            writer.transport.abort()  # not close(), which would first send what is left of a request
+            # Not close(), which would first send what is left of a request.
+            writer.transport.abort()
 
 
 async def _read(

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 import pytest
 import s3_server
 
+from tests.conftest import long
 from tests.system import hosts
 from tests.system.ray_on_hosts import NODE_DEAD_S, ROOT, Cluster, Training
 from tests.system.run_end import assert_same_end, end_of
 from tests.system.training import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
-long = pytest.mark.skipif(
-    os.environ.get("RETDM_LONG") != "1", reason="takes minutes; set RETDM_LONG=1 to run it"
-)
 COLLECTIVE_S = 20
 SLACK_S = 60
 """For a machine that does much else."""

@@ -1,4 +1,7 @@
-"""Processes of a real run are killed while it trains; it ends as the run that nobody touched."""
+"""A worker, then the driver of a run with a Ray of its own are killed; it ends as one untouched.
+
+`test_chaos.py` does the same on a cluster, at every level, in every run of the tests.
+"""
 
 import os
 import random
@@ -7,13 +10,14 @@ import signal
 import pytest
 
 from retdm.storage import join_url, open_store
+from tests.conftest import long
 from tests.system.killing import workers
 from tests.system.run_end import assert_same_end, end_of
 from tests.system.test_coco_to_result import shards
 from tests.system.training import command, finish, reach, start
 
 __all__ = ["shards"]
-pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [long, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 OWN = (
     "run.max_failures=9",
     "checkpoint.every_steps=2",

@@ -1,4 +1,4 @@
-"""`ray job stop` and Ctrl-C end a run behind a checkpoint; the same command goes on from there."""
+"""`ray job stop` and Ctrl-C end a run behind a checkpoint; the same job goes on from there."""
 
 import os
 import shlex
@@ -17,7 +17,6 @@ from tests.system.test_coco_to_result import ROOT, shards
 from tests.system.training import (
     STEPS_PER_EPOCH,
     command,
-    finish,
     newest,
     reach,
     reached,
@@ -104,4 +103,3 @@ def test_ctrl_c_ends_a_run_of_its_own_ray_behind_a_checkpoint(s3, shards, tmp_pa
         text = Path(log.name).read_text()
         assert f"stopped by SIGINT at step {newest(store)}; the checkpoint is written" in text
         assert reached(text) <= newest(store)
-        finish(start(words, log), log)

@@ -10,12 +10,13 @@ import ray
 from ray.util import placement_group, placement_group_table, remove_placement_group
 
 from retdm.storage import join_url, open_store
+from tests.conftest import long
 from tests.system.elastic_cluster import NODE, cluster
 from tests.system.test_coco_to_result import ROOT, SETTINGS, shards
 from tests.system.training import finish, seen, start
 
 __all__ = ["cluster", "shards"]
-pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [long, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
 TUNE = (
     "tune.space.stages.3.lr={choice=[0.02, 0.01, 0.005]}",
     "tune.sampler=grid",

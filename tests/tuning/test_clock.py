@@ -4,8 +4,8 @@ import optuna
 import pytest
 
 from retdm.config import TuneSettings
-from retdm.search import clock
-from retdm.search.clock import Clock
+from retdm.tuning import clock
+from retdm.tuning.clock import Clock
 
 
 @pytest.fixture

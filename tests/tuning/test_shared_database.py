@@ -8,11 +8,11 @@ from optuna.trial import TrialState
 
 from retdm.config import TuneSettings
 from retdm.errors import CheckpointError, StorageError
-from retdm.search.connection import explained, with_driver
-from retdm.search.database import look_into, open_database
-from retdm.search.study import Trials
 from retdm.storage import open_store
-from tests.search.database_servers import PASSWORD, MariaDb, Postgres
+from retdm.tuning.connection import explained, with_driver
+from retdm.tuning.database import look_into, open_database
+from retdm.tuning.study import Trials
+from tests.tuning.database_servers import PASSWORD, MariaDb, Postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 SETTINGS = TuneSettings.model_validate(

@@ -7,9 +7,9 @@ import pytest
 from optuna.trial import TrialState
 
 from retdm.config import TuneSettings
-from retdm.search.database import open_database
-from retdm.search.study import Trials
 from retdm.storage import open_store
+from retdm.tuning.database import open_database
+from retdm.tuning.study import Trials
 
 ABOUT = {"seeds": [0], "data": "d"}
 NOTHING = types.MappingProxyType({})

@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from retdm.config import TuneSettings
-from retdm.search.space import combinations, distributions, is_in
+from retdm.tuning.space import combinations, distributions, is_in
 
 End = Literal["complete", "pruned", "failed"]
 WHY, SECONDS, POOR = "why", "seconds", "poor"

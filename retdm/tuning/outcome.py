@@ -10,10 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 from retdm.config import Table, TuneSettings, lay_over
 from retdm.console import counted
 from retdm.evaluation.table import lower_is_better
-from retdm.search.clock import SPENT
-from retdm.search.database import ABOUT
-from retdm.search.space import to_json
-from retdm.search.study import OVER, SECONDS, WHY, Begun, Trials, wanted
+from retdm.tuning.clock import SPENT
+from retdm.tuning.database import ABOUT
+from retdm.tuning.space import to_json
+from retdm.tuning.study import OVER, SECONDS, WHY, Begun, Trials, wanted
 
 SHARED_SECONDS = "shared seconds"
 _WORDS = {

@@ -8,10 +8,10 @@ import optuna
 import pytest
 
 from retdm.errors import CheckpointError, ConfigError, StorageError
-from retdm.search import connection
-from retdm.search.connection import with_driver
-from retdm.search.database import FILE, look_into, open_database
 from retdm.storage import open_store
+from retdm.tuning import connection
+from retdm.tuning.connection import with_driver
+from retdm.tuning.database import FILE, look_into, open_database
 
 METRICS = ("mAP",)
 ABOUT = {"seeds": [0], "data": "d", "loss.k": 3}

@@ -16,10 +16,10 @@ import optuna
 from retdm.errors import CheckpointError, shown
 from retdm.evaluation.table import lower_is_better
 from retdm.scratch import Scratch
-from retdm.search.connection import explained, has_studies, open_storage
 from retdm.shown_url import shown_url
 from retdm.storage import Store
 from retdm.storage.file import FileStore
+from retdm.tuning.connection import explained, has_studies, open_storage
 
 FILE = "study.db"
 ABOUT = "retdm"

@@ -7,7 +7,7 @@ import pytest
 
 from retdm.config import TuneSettings, lay_over
 from retdm.errors import ConfigError
-from retdm.search.space import check_space, combinations, distributions, grid, probes, to_json
+from retdm.tuning.space import check_space, combinations, distributions, grid, probes, to_json
 
 
 def _space(**domains):

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from retdm.search.blind import blind_line
+from retdm.tuning.blind import blind_line
 
 
 @pytest.mark.parametrize(

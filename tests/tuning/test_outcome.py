@@ -8,8 +8,9 @@ import pytest
 from retdm.config import Config, TuneSettings, parse
 from retdm.report.search_html import search_html
 from retdm.report.search_text import search_text
-from retdm.search.database import open_database
-from retdm.search.outcome import (
+from retdm.storage import open_store
+from retdm.tuning.database import open_database
+from retdm.tuning.outcome import (
     begin_line,
     best_recipe,
     best_trials,
@@ -17,8 +18,7 @@ from retdm.search.outcome import (
     search_content,
     standing_line,
 )
-from retdm.search.study import Trials
-from retdm.storage import open_store
+from retdm.tuning.study import Trials
 
 ABOUT = {"seeds": [0], "data": "digest"}
 

@@ -13,7 +13,7 @@ import background
 import pytest
 import sqlalchemy
 
-from retdm.search.connection import with_driver
+from retdm.tuning.connection import with_driver
 
 USER, PASSWORD = "team", "pass-word-of-the-team"
 _LIMIT_S = 240

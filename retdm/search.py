@@ -1,0 +1,77 @@
+"""`python -m retdm.search`: the nearest images and label sets in the space of a trained run."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from retdm import console
+from retdm.errors import ConfigError
+
+_EXAMPLES = """\
+examples:
+  python -m retdm.search s3://bucket/runs/pets-1 --image photo.jpg
+  python -m retdm.search s3://bucket/runs/pets-1 --image photo.jpg --for labels
+  python -m retdm.search s3://bucket/runs/pets-1 --labels "cat, sofa" --among pets.npz -k 20
+  python -m retdm.search s3://bucket/runs/pets-1 --measure --json found.json
+
+Searched is the split test of the run's shard set, or what `python -m retdm.embed` has written.
+Label sets can be searched and asked for where the method embeds them (retdm and its variants).
+Needs scikit-learn: pip install 'retdm[search]'
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the program with these command line arguments; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    if args.json is not None and not args.measure:
+        raise ConfigError("--json is for the numbers of --measure; add that")
+    if args.labels is not None and args.wanted == "labels":
+        raise ConfigError("--labels finds images; leave --for labels out, or give an --image")
+    # Importing torch takes seconds, which wrong usage need not wait for.
+    from retdm.retrieval.program import Asked, search
+
+    search(Asked(**vars(args)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m retdm.search",
+        description="Find the nearest images or label sets in the space of a trained run.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "model", metavar="RUN_OR_BUNDLE", help="folder or URL of a trained run or of a bundle"
+    )
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--image", metavar="FILE", help="what is near this image, path or URL?")
+    asked.add_argument("--labels", metavar="A,B", help="which images are near these labels?")
+    asked.add_argument(
+        "--measure",
+        action="store_true",
+        help="precision@k and mAP@k with each image and label set of the split as a query",
+    )
+    parser.add_argument(
+        "--for",
+        dest="wanted",
+        choices=("images", "labels"),
+        default="images",
+        help="what is searched: the split's images or its label sets (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-k", type=console.count, default=10, help="how many are listed (default: %(default)s)"
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--among", metavar="FILE", help="embeddings of `python -m retdm.embed`")
+    where.add_argument("--data", metavar="URL", help="shard set (default: that of the run)")
+    parser.add_argument("--split", default="test", help="of the shard set (default: %(default)s)")
+    parser.add_argument(
+        "--checkpoint", default="best", metavar="NAME", help='"best" (default), "latest" or a name'
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the numbers here, path or URL")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(lambda: main(sys.argv[1:])))
