@@ -1,0 +1,131 @@
+"""Images in the embedding space of a model, and the file that keeps them."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from numpy import ndarray
+
+from retdm import console
+from retdm.data.bad import BadSamples
+from retdm.data.split import SplitData
+from retdm.errors import ConfigError
+from retdm.evaluation.npz import read_npz
+from retdm.predictor import Predictor
+from retdm.predictor.embedding import embed_pixels
+from retdm.train.scoring import open_loader
+
+_REMEDY = "write it again with `python -m retdm.embed`"
+_ARRAYS = ("embeddings", "keys", "targets", "labels", "model")
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """The images of a split, embedded."""
+
+    embeddings: Float32[ndarray, "images embed"]
+    keys: tuple[str, ...]
+    """Of the samples."""
+    targets: Bool[ndarray, "images labels"]
+    labels: tuple[str, ...]
+    """Names of the columns of `targets`."""
+    model: str
+    """Which one: URL and checkpoint."""
+
+
+def embed_split(model: Predictor, data: SplitData) -> Embedded:
+    """Embed a split in the order of its table, as evaluation sees it; bad images are left out.
+
+    Shows how far it has come.
+
+    Raises:
+        BadSampleError: If more than `data.max_bad_samples` images cannot be decoded.
+        StorageError: If the storage cannot be read.
+    """
+    settings, parts, rows = model.config.data, [], []
+    bad = BadSamples(settings.max_bad_samples)
+    loader = open_loader(data, settings, model.device, bad=bad)
+
+    batches = console.progress(
+        loader.batches(), total=len(loader), label="embedding", unit="batch"
+    )
+    try:
+        for batch in batches:
+            good = batch.valid.numpy()
+            parts.append(embed_pixels(model, batch.images)[good])
+            rows.append(batch.indices.numpy()[good])
+    finally:
+        loader.close()
+    chosen = np.concatenate(rows)
+    return Embedded(
+        embeddings=np.concatenate(parts),
+        keys=tuple(data.table.keys[row] for row in chosen.tolist()),
+        targets=data.table.targets[chosen],
+        labels=data.label_space.names,
+        model=name_of(model),
+    )
+
+
+def name_of(model: Predictor) -> str:
+    """A model in a word, by which its embeddings are known again."""
+    return f"{model.origin.url} {model.origin.checkpoint}"
+
+
+def to_npz(embedded: Embedded) -> bytes:
+    """All of it as a NumPy archive, without pickles."""
+    file = io.BytesIO()
+    np.savez(
+        file,
+        embeddings=embedded.embeddings,
+        keys=np.array(embedded.keys, dtype=np.str_),
+        targets=embedded.targets,
+        labels=np.array(embedded.labels, dtype=np.str_),
+        model=np.array(embedded.model),
+    )
+    return file.getvalue()
+
+
+def from_npz(content: bytes, *, name: str) -> Embedded:
+    """Read what `to_npz` wrote; nothing in it is executed.
+
+    Args:
+        content: The whole file.
+        name: Its path or URL, for messages.
+
+    Raises:
+        ConfigError: If it is damaged or something else.
+    """
+    try:
+        arrays, _ = read_npz(io.BytesIO(content), only=_ARRAYS)
+    except ValueError as error:
+        raise ConfigError(
+            f"{name}: not a whole .npz archive of embeddings ({error}); {_REMEDY}"
+        ) from error
+    if missing := [array for array in _ARRAYS if array not in arrays]:
+        raise ConfigError(f"{name}: no array {missing[0]!r}; {_REMEDY}")
+    embeddings, targets = arrays["embeddings"], arrays["targets"]
+    keys, labels = arrays["keys"], arrays["labels"]
+    shapes = (embeddings.ndim, keys.shape, targets.shape, labels.ndim)
+    if shapes != (2, embeddings.shape[:1], (*keys.shape, *labels.shape), 1) or not (
+        embeddings.dtype == np.float32
+        and targets.dtype == np.bool_
+        and all(names.dtype.kind == "U" for names in (keys, labels, arrays["model"]))
+        and np.isfinite(embeddings).all()
+    ):
+        raise ConfigError(f"{name}: its arrays do not belong together; {_REMEDY}")
+    return Embedded(
+        embeddings, tuple(keys.tolist()), targets, tuple(labels.tolist()), str(arrays["model"])
+    )
+
+
+def check_fits(embedded: Embedded, model: Predictor, *, name: str) -> None:
+    """See that embeddings are of this very model.
+
+    Raises:
+        ConfigError: If not: points of two models have nothing to do with each other.
+    """
+    if embedded.model != name_of(model):
+        raise ConfigError(
+            f"{name}: embeddings by {embedded.model}, not by {name_of(model)}; {_REMEDY} by that"
+        )

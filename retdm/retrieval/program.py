@@ -1,0 +1,112 @@
+"""What `python -m retdm.search` does, from what was asked for to what it prints."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from retdm import console
+from retdm.bank import LabelSets
+from retdm.data.split import open_split
+from retdm.evaluation.strict_json import strict_json
+from retdm.methods.retdm import Retdm
+from retdm.predictor import Predictor, load
+from retdm.predictor.embedding import by_angle, embed_label_sets, to_targets
+from retdm.retrieval.embedded import Embedded, check_fits, embed_split, from_npz
+from retdm.retrieval.measure import image_to_image, labels_to_image
+from retdm.retrieval.nearest import Found, Nearest
+from retdm.storage import open_file
+
+_AT = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The command line; see its help."""
+
+    model: str
+    image: str | None
+    labels: str | None
+    measure: bool
+    wanted: str
+    k: int
+    among: str | None
+    data: str | None
+    split: str
+    checkpoint: str
+    json: str | None
+
+
+def search(asked: Asked) -> None:
+    """Search, and print what is found.
+
+    Raises:
+        RetdmError: If what was asked for cannot be done.
+    """
+    console.quiet_clients()
+    model = load(asked.model, checkpoint=asked.checkpoint)
+    among = _among(asked, model)
+    if asked.measure:
+        _measure(asked, model, among)
+        return
+    for line in _found(asked, model, among):
+        print(line)
+
+
+def _among(asked: Asked, model: Predictor) -> Embedded:
+    if asked.among is None:
+        return embed_split(model, open_split(asked.data or model.config.data.url, asked.split))
+    store, name = open_file(asked.among)
+    embedded = from_npz(store.read(name), name=asked.among)
+    check_fits(embedded, model, name=asked.among)
+    return embedded
+
+
+def _measure(asked: Asked, model: Predictor, among: Embedded) -> None:
+    images = among.embeddings, among.targets
+    found = image_to_image(*images, by_angle=by_angle(model), at=_AT)
+    if isinstance(model.method, Retdm):
+        found |= labels_to_image(
+            *images,
+            lambda targets: embed_label_sets(model, targets),
+            by_angle=by_angle(model),
+            at=_AT,
+        )
+    width = max(map(len, found))
+    for name, value in found.items():
+        print(f"{name:{width}}  {value:.4f}")
+    if asked.json is not None:
+        store, name = open_file(asked.json)
+        about = {"model": among.model, "images": len(among.keys)}
+        store.write(name, strict_json({**about, "metrics": found}))
+
+
+def _found(asked: Asked, model: Predictor, among: Embedded) -> Iterator[str]:
+    if asked.labels is None:
+        query = model.embed(str(asked.image))
+    else:
+        chosen = [name for given in asked.labels.split(",") if (name := given.strip())]
+        query = embed_label_sets(model, to_targets([chosen], model.labels))
+    names: Sequence[str]
+    if asked.wanted == "images":
+        points, targets, names = among.embeddings, among.targets, among.keys
+    else:
+        sets = LabelSets(torch.from_numpy(among.targets))
+        targets = sets.targets.numpy()
+        points = embed_label_sets(model, targets)
+        names = [console.counted(count, "image") for count in np.bincount(sets.set_id).tolist()]
+    found = Nearest(points, by_angle=by_angle(model)).search(query, asked.k)
+    return _lines(found, names, [_words(row, among.labels) for row in targets])
+
+
+def _words(targets: "np.ndarray[tuple[int], np.dtype[np.bool_]]", labels: Sequence[str]) -> str:
+    chosen = [label for label, there in zip(labels, targets.tolist(), strict=True) if there]
+    return ", ".join(chosen) or "no label"
+
+
+def _lines(found: Found, names: Sequence[str], words: Sequence[str]) -> Iterator[str]:
+    (rows,), (distances,) = found.rows.tolist(), found.distances.tolist()
+    width = max(len(names[row]) for row in rows)
+    for row, distance in zip(rows, distances, strict=True):
+        yield f"{distance:8.4f}  {names[row]:{width}}  {words[row]}"
