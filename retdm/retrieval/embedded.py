@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -104,19 +105,31 @@ def from_npz(content: bytes, *, name: str) -> Embedded:
         ) from error
     if missing := [array for array in _ARRAYS if array not in arrays]:
         raise ConfigError(f"{name}: no array {missing[0]!r}; {_REMEDY}")
+    arrays = {array: np.asarray(arrays[array]) for array in _ARRAYS}
     embeddings, targets = arrays["embeddings"], arrays["targets"]
     keys, labels = arrays["keys"], arrays["labels"]
-    shapes = (embeddings.ndim, keys.shape, targets.shape, labels.ndim)
-    if shapes != (2, embeddings.shape[:1], (*keys.shape, *labels.shape), 1) or not (
-        embeddings.dtype == np.float32
+    together = embeddings.ndim == 2 and keys.shape == embeddings.shape[:1] and labels.ndim == 1
+    if not (
+        together
+        and targets.shape == (*keys.shape, *labels.shape)
+        and embeddings.dtype == np.float32
         and targets.dtype == np.bool_
-        and all(names.dtype.kind == "U" for names in (keys, labels, arrays["model"]))
+        and arrays["model"].ndim == 0
+        and all(map(_is_text, (keys, labels, arrays["model"])))
         and np.isfinite(embeddings).all()
     ):
         raise ConfigError(f"{name}: its arrays do not belong together; {_REMEDY}")
     return Embedded(
         embeddings, tuple(keys.tolist()), targets, tuple(labels.tolist()), str(arrays["model"])
     )
+
+
+def _is_text(array: "np.ndarray[tuple[int, ...], np.dtype[Any]]") -> bool:
+    """Whether all code points are those of Unicode, which NumPy does not look at."""
+    if array.dtype.kind != "U" or not array.dtype.isnative:
+        return False
+    points = np.frombuffer(array.tobytes(), np.uint32)
+    return not ((points > 0x10FFFF) | ((points >= 0xD800) & (points < 0xE000))).any()
 
 
 def check_fits(embedded: Embedded, model: Predictor, *, name: str) -> None:

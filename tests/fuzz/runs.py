@@ -18,6 +18,7 @@ from retdm.evaluation import evaluate, strict_json
 from retdm.evaluation.score_file import parse_scores
 from retdm.methods import MicroBatches
 from retdm.onray.run_record import RUN, is_finished
+from retdm.retrieval.embedded import Embedded, from_npz, to_npz
 from retdm.storage import open_store
 from retdm.train import feature_file
 from retdm.train.archive import load_archive
@@ -220,6 +221,18 @@ def _scores(folder: Path) -> tuple[list[bytes], Reader]:
     return seeds, read
 
 
+def _embeddings(folder: Path) -> tuple[list[bytes], Reader]:
+    points = np.arange(12, dtype=np.float32).reshape(3, 4)
+    keys, labels = ("a", "b", "c"), ("sea", "sky")
+    made = Embedded(points, keys, np.eye(3, 2, dtype=np.bool_), labels, "x stage3-epoch001")
+
+    def read(given: bytes) -> None:
+        found = from_npz(given, name="e.npz")
+        _ = found.embeddings.sum(), found.targets.sum(), [*found.keys, *found.labels, found.model]
+
+    return [to_npz(made)], read
+
+
 def _features(folder: Path) -> tuple[list[bytes], Reader]:
     store = open_store(str(folder))
     about: dict[str, str | int] = {"backbone": "vgg16", "size": 32}
@@ -284,6 +297,9 @@ TARGETS = {
     "result-json": Target(_record(RESULT), _JSON),
     "scores": Target(
         _scores, one_of(edited_zip(_edited_array), edited_zip(_edited_array), damaged)
+    ),
+    "embeddings": Target(
+        _embeddings, one_of(edited_zip(_edited_array), edited_zip(_edited_array), damaged)
     ),
     "features": Target(
         _features, one_of(edited_zip(_edited_array, sealed=_sealed_features), damaged)
