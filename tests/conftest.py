@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -55,6 +56,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "s3" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_server_is_left() -> Iterator[None]:
+    """Fail if a module leaves a thread that serves: of a closed socket it takes all the time."""
+    yield
+    left = [thread.name for thread in threading.enumerate() if "serve_forever" in thread.name]
+    assert not left, f"servers that were not shut down: {left}"
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,11 @@ class Archives(ThreadingHTTPServer):
         """Path, Range and If-Range of each request."""
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
+    def server_close(self) -> None:
+        # A thread that serves a closed socket asks for it again and again, as fast as it can.
+        self.shutdown()
+        super().server_close()
+
     def handle_error(self, *_: object) -> None:
         """Clients that hang up are part of the tests."""
 

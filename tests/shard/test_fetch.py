@@ -39,7 +39,6 @@ SIZE = 300_000
 def server() -> Iterator[Archives]:
     with Archives() as archives:
         yield archives
-        archives.shutdown()
 
 
 @pytest.fixture(autouse=True)
@@ -236,7 +235,6 @@ def test_an_unknown_certificate_is_refused(tmp_path):
             StorageError, match=r"certificate is not to be trusted .*SSL_CERT_FILE"
         ):
             download(f"{url}/x.zip", tmp_path / "x.zip", size=SIZE, patience=QUICK)
-        server.shutdown()
 
 
 # ---- archives
