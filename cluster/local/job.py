@@ -11,16 +11,18 @@ from pathlib import Path
 
 from ray_head import RAY
 
-# The last line that Ray's client prints before the job's own output.
-_OUTPUT_BEGINS = "Running entrypoint for job"
+# In the last line that Ray's client prints before the job's own output.
+_OUTPUT_BEGINS = "Tailing logs until the job exits"
 _END_GRACE_S = 5.0
 _SILENCE_S = 10.0  # after so long without output, say that it still runs
 
 # Which process a line comes from, in colour: "(RayTrainWorker pid=12)" and blanks.
 _SOURCE = re.compile(r"^(\x1b\[\d+m)?\(\w+ pid=\d+(, ip=[\d.]+)?\)(\x1b\[0m)? ")
-# Ray's own remarks: its log lines, and each report with all its metrics on one line.
+# Ray's own remarks: its log lines, the command (which may stand behind the first output), and
+# each report with all its metrics on one line.
 _REMARK = re.compile(
     r"^\[?\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+[\t ](INFO|SUCC|[IWE] \d+)"
+    r"|^Running entrypoint for job raysubmit_"
     r"|^Reporting training result \d+: "
 )
 
@@ -98,7 +100,7 @@ def _relay(client: subprocess.Popen[str], log: Path, limit_s: float) -> None:
             file.flush()
             if begun and (text := shown(line)) is not None:
                 print(text, end="", flush=True)
-            begun = begun or line.startswith(_OUTPUT_BEGINS)
+            begun = begun or _OUTPUT_BEGINS in line
 
 
 def _read(client: subprocess.Popen[str], lines: "queue.Queue[str | None]") -> None:
