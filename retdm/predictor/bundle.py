@@ -78,6 +78,28 @@ def is_bundle(store: Store) -> bool:
     return store.size(DESCRIPTION) is not None
 
 
+def read_description(store: Store) -> Description:
+    """What the bundle in `store` says beside its weights.
+
+    Raises:
+        CheckpointError: If it is damaged.
+        StorageError: If it cannot be read.
+    """
+    where = f"{store.url}/{DESCRIPTION}"
+    try:
+        about = Description.model_validate(parse_json(store.read(DESCRIPTION)))
+        LabelSpace(about.labels)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise CheckpointError(f"{where}: {field}: {first['msg']}; {_AGAIN}") from None
+    except (ValueError, DatasetError) as error:
+        raise CheckpointError(f"{where}: {error}; {_AGAIN}") from None
+    if about.thresholds is not None and about.thresholds.keys() != set(about.labels):
+        raise CheckpointError(f"{where}: thresholds of other labels than it lists; {_AGAIN}")
+    return about
+
+
 def load_bundle(store: Store, device: torch.device) -> Predictor:
     """The model of the bundle in `store`.
 
@@ -86,7 +108,7 @@ def load_bundle(store: Store, device: torch.device) -> Predictor:
         ConfigError: If safetensors is not installed.
         StorageError: If it cannot be read.
     """
-    about = _described(store)
+    about = read_description(store)
     config = parse(Config, about.config, source=f"{store.url}/{DESCRIPTION}: config")
     method = build_method(config, labels=len(about.labels), load_weights=False)
     method.load_state_dict(_weights(store, about.weights_sha256))
@@ -119,22 +141,6 @@ def need(*modules: str, to: str) -> None:
             raise ConfigError(
                 f"{to} needs {module}, which is not installed; run pip install 'retdm[export]'"
             )
-
-
-def _described(store: Store) -> Description:
-    where = f"{store.url}/{DESCRIPTION}"
-    try:
-        about = Description.model_validate(parse_json(store.read(DESCRIPTION)))
-        LabelSpace(about.labels)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise CheckpointError(f"{where}: {field}: {first['msg']}; {_AGAIN}") from None
-    except (ValueError, DatasetError) as error:
-        raise CheckpointError(f"{where}: {error}; {_AGAIN}") from None
-    if about.thresholds is not None and about.thresholds.keys() != set(about.labels):
-        raise CheckpointError(f"{where}: thresholds of other labels than it lists; {_AGAIN}")
-    return about
 
 
 def _weights(store: Store, sha256: str) -> dict[str, Any]:

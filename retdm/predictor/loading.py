@@ -22,6 +22,17 @@ def load(url: str, *, checkpoint: str = "best", device: str = "") -> Predictor:
         CheckpointError: If there is no such run or checkpoint, or it is damaged.
         ConfigError: If a checkpoint of a bundle is asked for, or safetensors is not installed.
         StorageError: If the storage cannot be read.
+
+    Example:
+        >>> model = load("s3://bucket/runs/first")  # doctest: +SKIP
+        >>> scores = model.scores(["a.jpg", "b.jpg"])  # doctest: +SKIP
+        >>> scores.shape == (2, len(model.labels))  # doctest: +SKIP
+        True
+        >>> labels = model.predict(["a.jpg", "b.jpg"])  # doctest: +SKIP
+        >>> labels[0] == [name for name in labels[0] if name in model.labels]  # doctest: +SKIP
+        True
+        >>> model.embed("a.jpg").shape[0]  # doctest: +SKIP
+        1
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     store = open_store(url)
