@@ -12,12 +12,18 @@ import numpy as np
 import torch
 
 from retdm.bank import Bank
-from retdm.config import Config, OptimizerSettings
+from retdm.config import Config, OptimizerSettings, parse
 from retdm.data.bad import BadSample
 from retdm.evaluation import evaluate, strict_json
 from retdm.evaluation.score_file import parse_scores
 from retdm.methods import MicroBatches
 from retdm.onray.run_record import RUN, is_finished
+from retdm.predictor.bundle import (
+    DESCRIPTION,
+    Description,
+    Preprocessing,
+    read_description,
+)
 from retdm.retrieval.embedded import Embedded, from_npz, to_npz
 from retdm.storage import open_store
 from retdm.train import feature_file
@@ -207,6 +213,31 @@ def _record(file: str) -> Any:
     return prepare
 
 
+def _bundle(folder: Path) -> tuple[list[bytes], Reader]:
+    store = open_store(str(folder))
+    about = Description(
+        run="r",
+        checkpoint="a",
+        data="scenes",
+        data_digest="d" * 64,
+        labels=("a", "b"),
+        threshold=0.5,
+        thresholds={"a": 0.25, "b": 1.0},
+        preprocessing=Preprocessing(size=32, resize=37),
+        metrics={"test": {"mAP": 0.5, "toolbox.one_error": None}},
+        versions={"torch": "2"},
+        config=Config().model_dump(mode="json"),
+        weights_sha256="0" * 64,
+    )
+
+    def read(given: bytes) -> None:
+        store.write(DESCRIPTION, given)
+        found = read_description(store)
+        parse(Config, found.config, source="bundle")
+
+    return [about.model_dump_json(indent=1).encode()], read
+
+
 def _scores(folder: Path) -> tuple[list[bytes], Reader]:
     scores = np.linspace(0, 1, 12).reshape(4, 3)
     seeds = []
@@ -295,6 +326,7 @@ TARGETS = {
     "checkpoint-index": Target(_index, _JSON),
     "run-json": Target(_record(RUN), _JSON),
     "result-json": Target(_record(RESULT), _JSON),
+    "bundle": Target(_bundle, _JSON),
     "scores": Target(
         _scores, one_of(edited_zip(_edited_array), edited_zip(_edited_array), damaged)
     ),

@@ -65,9 +65,7 @@ def test_scores_of_a_split_are_those_of_evaluate(trained, tmp_path, method):
     assert json.loads((tmp_path / "m.json").read_text())["metrics"] == metrics
 
 
-def test_photos_in_a_folder_score_as_in_evaluation_in_every_format(
-    url, photos, evaluated, tmp_path
-):
+def test_photos_of_a_folder_score_as_evaluated_in_every_format(url, photos, evaluated, tmp_path):
     out = {kind: tmp_path / f"out.{kind}" for kind in ("json", "csv", "parquet")}
     options = [part for kind, path in out.items() for part in (f"--{kind}", path)]
     assert run(url, photos[0].parent, *options) == 0

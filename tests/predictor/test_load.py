@@ -1,5 +1,6 @@
 """`retdm.load`: a run's model gives the scores of its evaluation, for images in any form."""
 
+import doctest
 import io
 import json
 import subprocess
@@ -166,6 +167,17 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path, trained):
         retdm.load(str(tmp_path))
     with pytest.raises(CheckpointError, match="no checkpoint 'stage9'; it has stage"):
         retdm.load(trained.run("retdm"), checkpoint="stage9")
+
+
+def test_the_documented_example_runs(trained, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, photo in zip(("a.jpg", "b.jpg"), photos, strict=False):
+        (tmp_path / name).write_bytes(photo.read_bytes())
+    text = retdm.load.__doc__.replace("# doctest: +SKIP", "")
+    text = text.replace("s3://bucket/runs/first", trained.run("retdm"))
+    example = doctest.DocTestParser().get_doctest(text, {"load": retdm.load}, "load", None, None)
+    found = doctest.DocTestRunner().run(example)
+    assert (found.failed, found.attempted) == (0, 6)
 
 
 def test_importing_the_package_does_not_wait_for_torch():
