@@ -12,11 +12,11 @@ import numpy as np
 from pydantic import BaseModel
 
 from retdm import console
-from retdm.errors import CheckpointError, ConfigError, NotFoundError
+from retdm.errors import CheckpointError, NotFoundError
 from retdm.evaluation import evaluate, metric_table, strict_json
 from retdm.evaluation.fitted import Thresholds
 from retdm.evaluation.score_file import parse_scores
-from retdm.storage import Store, open_store
+from retdm.storage import Store, file_in_store, open_store
 
 _EXAMPLES = """\
 examples:
@@ -44,14 +44,14 @@ def main(arguments: Sequence[str]) -> int:
     method = report.get("method", "")
     print(metric_table({"value": report["metrics"]}, dataset=args.dataset, method=method))
     if args.json is not None:
-        store, name = _file(args.json)
+        store, name = file_in_store(args.json)
         store.write(name, strict_json(report))
     return 0
 
 
 def _scores_report(args: argparse.Namespace) -> dict[str, Any]:
     """Metrics of a score file, and what they were computed from."""
-    store, name = _file(args.scores)
+    store, name = file_in_store(args.scores)
     scores, targets = parse_scores(store.read(name), name=args.scores)
     threshold = 0.5 if args.threshold is None else args.threshold
     return {
@@ -65,35 +65,21 @@ def _scores_report(args: argparse.Namespace) -> dict[str, Any]:
 def _run_report(args: argparse.Namespace) -> dict[str, Any]:
     """Metrics of a trained run's best checkpoint on one split of a shard set."""
     # Importing torch takes seconds, which a score file need not wait for.
-    import torch
+    from retdm.train.evaluated import evaluate_run
 
-    from retdm.data.bad import BadSamples
-    from retdm.data.split import open_split
-    from retdm.train.checkpoint import check_labels
-    from retdm.train.history import checkpoint_name
-    from retdm.train.restore import load_checkpoint
-    from retdm.train.result import load_method
-    from retdm.train.scoring import score_split
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     store = open_store(args.run)
-    state = load_checkpoint(store, checkpoint_name(store, "best"), device)
-    config, method = load_method(state, device)
-    data = open_split(args.data or config.data.url, args.split)
-    check_labels(state.label_space, data.label_space, what=store.url, data=data.url)
-    bad = BadSamples(config.data.max_bad_samples)
-    scores, targets = score_split(method, data, config.data, device, bad=bad)
-    threshold = config.run.threshold if args.threshold is None else args.threshold
-    fitted = _fitted(store, data.label_space.names)
+    found = evaluate_run(store, data_url=args.data or "", split=args.split)
+    threshold = found.config.run.threshold if args.threshold is None else args.threshold
+    fitted = _fitted(store, found.data.label_space.names)
     return {
-        "metrics": evaluate(scores, targets, threshold=threshold, fitted=fitted),
+        "metrics": evaluate(found.scores, found.targets, threshold=threshold, fitted=fitted),
         "threshold": threshold,
-        "images": len(targets),
-        "bad_samples": bad.to_tables(),
-        "labels": len(data.label_space),
+        "images": len(found.targets),
+        "bad_samples": found.bad.to_tables(),
+        "labels": len(found.data.label_space),
         "run": store.url,
-        "method": config.method,
-        "data_digest": data.digest,
+        "method": found.config.method,
+        "data_digest": found.data.digest,
         "split": args.split,
     }
 
@@ -116,14 +102,6 @@ def _fitted(store: Store, labels: Sequence[str]) -> Thresholds | None:
             f"{store.url}/result.json: no threshold for label {missing[0]!r}; restore the file"
         )
     return np.array([thresholds[label] for label in labels]) if thresholds else None
-
-
-def _file(url: str) -> tuple[Store, str]:
-    """The store that holds a single file, and the file's name in it."""
-    folder, slash, name = url.rpartition("/")
-    if not name:
-        raise ConfigError(f"{url!r} names a folder, not a file; add a file name")
-    return open_store(f"{folder}/" if slash else "."), name
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,6 @@
 
 from retdm.storage.arrow import arrow_filesystem
 from retdm.storage.protocol import Store
-from retdm.storage.urls import join_url, open_store
+from retdm.storage.urls import file_in_store, join_url, open_store
 
-__all__ = ["Store", "arrow_filesystem", "join_url", "open_store"]
+__all__ = ["Store", "arrow_filesystem", "file_in_store", "join_url", "open_store"]

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from retdm.errors import StorageError
+from retdm.errors import ConfigError, StorageError
 from retdm.shown_url import shown_url
 from retdm.storage.file import FileStore
 from retdm.storage.protocol import Store
@@ -50,6 +50,19 @@ def open_store(url: str) -> Store:
         f"{shown_url(url)}: scheme {scheme[1]!r} is not supported; use a folder, file:// or "
         "s3://bucket/prefix"
     )
+
+
+def file_in_store(url: str) -> tuple[Store, str]:
+    """The store that holds a single file, and the file's name in it.
+
+    Raises:
+        ConfigError: If the URL is that of a folder.
+        StorageError: As of `open_store`.
+    """
+    folder, slash, name = url.rpartition("/")
+    if not name:
+        raise ConfigError(f"{url!r} names a folder, not a file; add a file name")
+    return open_store(f"{folder}/" if slash else "."), name
 
 
 def join_url(url: str, *parts: str) -> str:

@@ -1,0 +1,225 @@
+"""One or several runs, finished or not, as one HTML file that needs nothing else: no network."""
+
+from collections.abc import Sequence
+from html import escape
+
+from retdm.report.convergence import convergence
+from retdm.report.gallery import STYLE as GALLERY_STYLE
+from retdm.report.gallery import gallery
+from retdm.report.html_page import html_list, html_page, table_section
+from retdm.report.plotly_figure import HEAD, STYLE, Figure, draw_script, figure_html
+from retdm.report.run_course import losses_figure, validation_figure
+from retdm.report.run_files import RunFiles
+from retdm.report.run_results import cautions, metric_columns
+from retdm.report.run_scores import SplitScores
+from retdm.report.run_tables import (
+    baselines,
+    differences,
+    headline,
+    metric_tables,
+    scaling,
+    times,
+    versions,
+)
+from retdm.report.score_figures import (
+    Scored,
+    label_curves,
+    label_figure,
+    micro_figure,
+    reliability_figure,
+)
+from retdm.report.space import place
+from retdm.report.space_figures import (
+    agreement_figure,
+    distances_figure,
+    map_figure,
+    neighbours_table,
+)
+from retdm.report.table import Table
+from retdm.report.together_figure import together_figure
+
+_STYLE = """
+nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: 0; list-style: none; }
+a { color: var(--dot); } a:focus-visible, summary:focus-visible { outline: 2px solid var(--dot); }
+details { margin: .6rem 0; } summary { cursor: pointer; font-size: .87rem; color: var(--soft); }
+dd { font-size: .87rem; color: var(--soft); } section { scroll-margin-top: 1rem; }
+@media print { nav { display: none; } }
+"""
+_NOT_LOOKED = (
+    "Not shown: the page was made with --quick, from the files of the runs alone, without scores "
+    "of single images."
+)
+_PHOTOS, _FEWEST = 16, 2
+"""Photos of a page, and the fewest of each kind that a run has."""
+
+
+def run_page(runs: Sequence[RunFiles], scores: Sequence[SplitScores], *, photos: bool) -> str:
+    """The whole page.
+
+    Args:
+        runs: In the order of the page.
+        scores: Of each run, in the same order; none at all for a page without those sections.
+        photos: Whether single photos may be shown.
+    """
+    title = f"Run {runs[0].name}" if len(runs) == 1 else f"{len(runs)} runs"
+    sections = {
+        "Results": _results(runs, scores),
+        "Training": _training(runs),
+        "Labels": _labels(scores),
+        "Embedding space": _space(runs, scores),
+        "Photos": _photos(scores) if photos else ["<p>Left out by --no-photos.</p>"],
+        "Time": _time(runs),
+        "Settings": _settings(runs),
+    }
+    names = {title: title.lower().replace(" ", "-") for title in sections}
+    links = "".join(f'<li><a href="#{id_}">{title}</a></li>' for title, id_ in names.items())
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        *(f"<p>{escape(headline(run))}</p>" for run in runs),
+        *(f"<p>{escape(line)}</p>" for line in _looked_at(scores)),
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav>',
+        "<noscript><p>The figures need JavaScript, the tables do not.</p></noscript>",
+    ]
+    for title_, parts in sections.items():
+        body += [
+            f'<section id="{names[title_]}" aria-label="{title_}"><h2>{title_}</h2>',
+            *parts,
+            "</section>",
+        ]
+    style = f"{STYLE}{_STYLE}{GALLERY_STYLE}"
+    return html_page(title, [*body, draw_script()], head=HEAD, style=style)
+
+
+def _looked_at(scores: Sequence[SplitScores]) -> list[str]:
+    return [
+        f"{one.scored.name}, split {one.split}: {len(one.scored.targets)} images scored by "
+        f"{one.source}."
+        for one in scores
+    ]
+
+
+def _results(runs: Sequence[RunFiles], scores: Sequence[SplitScores]) -> list[str]:
+    columns = metric_columns(runs, scores)
+    parts = [html_list(cautions(runs, scores), "failed")]
+    for table in metric_tables(columns, runs):
+        parts += table_section(table, level=3)
+    if not columns:
+        parts.append("<p>No run has a finished epoch, so there is no metric yet.</p>")
+    parts.append(html_list(baselines(runs), "note"))
+    pairs = "".join(
+        f"<dt>{escape(run.name)}</dt><dd>"
+        f"{escape('; '.join(f'{what}: {how}' for what, how in run.reading.items()))}</dd>"
+        for run in runs
+        if run.reading
+    )
+    if pairs:
+        said = "What each method took where the paper's text leaves a choice."
+        parts += ["<h3>Readings</h3>", f"<p class=note>{said}</p>", f"<dl>{pairs}</dl>"]
+    return parts
+
+
+def _training(runs: Sequence[RunFiles]) -> list[str]:
+    figures = [validation_figure(runs)] if len(runs) > 1 else []
+    for run in runs:
+        course = convergence(run.history, ["mAP", "OF1"])
+        named = Figure(
+            f"{course.title}, {run.name}",
+            course.words,
+            course.plot,
+            tall=True,
+        )
+        figures += [losses_figure(run), named]
+    damaged = [
+        f"{run.name}: {run.damaged} lines of its log could not be read and are left out."
+        for run in runs
+        if run.damaged
+    ]
+    return [html_list(damaged, "failed"), _grid(figures)]
+
+
+def _labels(scores: Sequence[SplitScores]) -> list[str]:
+    if not scores:
+        return [f"<p>{_NOT_LOOKED}</p>"]
+    groups: dict[str, list[Scored]] = {}
+    for one in scores:
+        same = f"{one.scored.labels} {one.scored.targets.tobytes()!r}"
+        groups.setdefault(same, []).append(one.scored)
+    parts = []
+    for group in groups.values():
+        figure, table = label_figure(group)
+        parts += [
+            figure_html(figure),
+            _details(table),
+            _grid([micro_figure(group), reliability_figure(group), *map(label_curves, group)]),
+            *(figure_html(together_figure(one)) for one in group),
+        ]
+    return parts
+
+
+def _space(runs: Sequence[RunFiles], scores: Sequence[SplitScores]) -> list[str]:
+    if not scores:
+        return [f"<p>{_NOT_LOOKED}</p>"]
+    parts = []
+    for run, one in zip(runs, scores, strict=True):
+        if one.found is None:
+            words = "Not drawn: scores from a file come without embeddings."
+            parts.append(figure_html(Figure(f"Embedding space of {run.name}", words)))
+            continue
+        space, names, k = place(one.found), list(one.scored.labels), one.found.config.loss.k
+        figures = [map_figure(space, names, run.name)]
+        if space.common:
+            figures += [
+                distances_figure(space, run.name, k=k),
+                agreement_figure(space, run.name),
+            ]
+        parts.append(_grid(figures))
+        table = neighbours_table(space, names, run.name)
+        parts += table_section(table, level=3) if table else []
+    return parts
+
+
+def _photos(scores: Sequence[SplitScores]) -> list[str]:
+    if not scores:
+        return [f"<p>{_NOT_LOOKED}</p>"]
+    parts = [
+        "<p class=note>By the cross-entropy of their labels (the number below each photo): small "
+        "where the run gave true labels high scores and others low ones. Behind each label is its "
+        "score. Photos are as stored, made smaller.</p>"
+    ]
+    each = max(_PHOTOS // 2 // len(scores), _FEWEST)
+    for one in scores:
+        if one.data is None:
+            why = f"No photos of {one.scored.name}: {one.why}."
+            parts.append(f"<p class=failed>{escape(why)}</p>")
+            continue
+        parts.append(gallery(one.scored, one.data, one.settings, one.rows, each=each))
+    return parts
+
+
+def _time(runs: Sequence[RunFiles]) -> list[str]:
+    spent, scaled = times(runs), scaling(runs)
+    parts = table_section(spent, level=3) if spent else ["<p>No run has recorded its time.</p>"]
+    if scaled:
+        return [*parts, *table_section(scaled, level=3)]
+    return [
+        *parts,
+        "<p class=note>Scaling efficiency needs two finished runs of the same settings with other "
+        "numbers of workers.</p>",
+    ]
+
+
+def _settings(runs: Sequence[RunFiles]) -> list[str]:
+    parts = []
+    if len(runs) > 1:
+        table = differences(runs)
+        parts += table_section(table, level=3) if table else ["<p>All settings are alike.</p>"]
+    return [*parts, html_list(versions(runs), "note")]
+
+
+def _grid(figures: Sequence[Figure]) -> str:
+    return f"<div class=plots>{''.join(map(figure_html, figures))}</div>"
+
+
+def _details(table: Table) -> str:
+    _, *rest = table_section(table)
+    return f"<details><summary>{escape(table.title)}</summary>{''.join(rest)}</details>"
