@@ -157,8 +157,9 @@ def time_table(known: Mapping[str, Mapping[str, float]], of: str) -> Table:
         [of, "images/s", "of a worker", *shares.values()],
         rows,
         [
-            "Means over runs, of a mean worker; a first stage that runs share is not in them. "
-            "Images a second are those of training, without validation and ends of epochs.",
+            "Of a mean worker, and of a mean run where there are several; a first stage that runs "
+            "share is not in them. Images a second are those of training, without validation and "
+            "ends of epochs.",
             "Times are the host's. A GPU works on while its host does something else: on one, "
             "compute and communication are right together, but not how they are split, which "
             "`jobs/train.py --profile` shows.",

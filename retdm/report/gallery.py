@@ -121,11 +121,11 @@ def _card(one: Scored, at: int, photo: Photo, key: str, loss: float) -> str:
     )
     alt = escape(f"Photo {key}; {'; '.join(text for text, _ in said)}")
     picture = (
-        f'<img src="{photo.src}" alt="{alt}" loading="lazy">'
+        f'<img src="{photo.src}" alt="{alt}">'
         if photo.src
         else f"<p class=wrong>Photo {escape(key)}: {escape(photo.why)}</p>"
     )
-    return f"<li>{picture}{lines}<p class=note>{escape(key)}, {loss:.3f}</p></li>"
+    return f"<li>{picture}{lines}<p class=note>{escape(key)} · {loss:.3f}</p></li>"
 
 
 def _words(

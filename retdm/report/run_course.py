@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from math import isfinite
+from math import ceil, floor, isfinite, log10
 from typing import Any, TypeGuard
 
 import plotly.graph_objects as go
@@ -20,7 +20,7 @@ from retdm.report.plotly_figure import (
 )
 from retdm.report.run_files import RunFiles
 
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+DASHES = ("solid", "dash", "dot", "dashdot", "7px,2px", "3px,2px,8px,2px")
 _APART = ("kind", "step", "gradient_norm", "violations", "neighbours")
 _MOST = 400
 """Points of a line; more are averaged."""
@@ -60,10 +60,10 @@ def losses_figure(run: RunFiles) -> Figure:
         plot.add_trace(line.update(showlegend=False), row=len(rows), col=1)
         plot.update_yaxes(type="log", row=len(rows), col=1, nticks=4)
     housed(plot)
-    if all(
-        value > 0 for line in run.lines for name in names if _is_number(value := line.get(name))
-    ):
-        plot.update_yaxes(type="log", row=1, col=1, dtick="D2")
+    seen = [line[name] for line in run.lines for name in names if _is_number(line.get(name))]
+    if seen and min(seen) > 0:
+        plot.update_yaxes(type="log", row=1, col=1, **_log_ticks(min(seen), max(seen)))
+    plot.layout.legend.update(y=-0.13, yanchor="top")
     for row, name in enumerate(rows, start=1):
         plot.update_yaxes(title={"text": name}, row=row, col=1)
     plot.update_xaxes(title={"text": "optimizer step"}, row=len(rows), col=1)
@@ -132,6 +132,13 @@ def _averaged(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int],
     )
 
 
+def _log_ticks(low: float, high: float) -> dict[str, Any]:
+    """Whole numbers at 1, 2 and 5: Plotly writes the 2 and 5 of each power as single digits."""
+    powers = range(floor(log10(low)) - 1, ceil(log10(high)) + 1)
+    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
 def _rates(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
     """Corners of the learning rate's line; epochs of a fit have none."""
     corners, begun = [], 0
@@ -150,7 +157,7 @@ def _mark_stages(plot: go.Figure, history: Sequence[Mapping[str, Any]]) -> None:
         plot.add_annotation(
             text=f"stage {label(str(entries[0]['stage']))}",
             x=(begun + end) / 2,
-            y=0,
+            y=1.01,
             yref="paper",
             yanchor="bottom",
             showarrow=False,

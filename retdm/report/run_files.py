@@ -67,6 +67,7 @@ class _Time(BaseModel):
     share: _Shares
     images_per_s: float
     images_per_s_per_worker: float
+    efficiency_at_most: float | None = None
 
 
 class _Result(BaseModel):

@@ -1,6 +1,7 @@
 """One or several runs, finished or not, as one HTML file that needs nothing else: no network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
 from retdm.report.convergence import convergence
@@ -14,6 +15,7 @@ from retdm.report.run_results import cautions, metric_columns
 from retdm.report.run_scores import SplitScores
 from retdm.report.run_tables import (
     baselines,
+    bounds,
     differences,
     headline,
     metric_tables,
@@ -42,6 +44,7 @@ _STYLE = """
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: 0; list-style: none; }
 a { color: var(--dot); } a:focus-visible, summary:focus-visible { outline: 2px solid var(--dot); }
 details { margin: .6rem 0; } summary { cursor: pointer; font-size: .87rem; color: var(--soft); }
+section > h3 { margin-top: 1.5rem; } section > figure { margin-top: 1.4rem; }
 dd { font-size: .87rem; color: var(--soft); } section { scroll-margin-top: 1rem; }
 @media print { nav { display: none; } }
 """
@@ -75,8 +78,7 @@ def run_page(runs: Sequence[RunFiles], scores: Sequence[SplitScores], *, photos:
     links = "".join(f'<li><a href="#{id_}">{title}</a></li>' for title, id_ in names.items())
     body = [
         f"<h1>{escape(title)}</h1>",
-        *(f"<p>{escape(headline(run))}</p>" for run in runs),
-        *(f"<p>{escape(line)}</p>" for line in _looked_at(scores)),
+        *(f"<p>{escape(line)}</p>" for line in _headlines(runs, scores)),
         f'<nav aria-label="Sections"><ul>{links}</ul></nav>',
         "<noscript><p>The figures need JavaScript, the tables do not.</p></noscript>",
     ]
@@ -90,19 +92,26 @@ def run_page(runs: Sequence[RunFiles], scores: Sequence[SplitScores], *, photos:
     return html_page(title, [*body, draw_script()], head=HEAD, style=style)
 
 
-def _looked_at(scores: Sequence[SplitScores]) -> list[str]:
-    return [
-        f"{one.scored.name}, split {one.split}: {len(one.scored.targets)} images scored by "
-        f"{one.source}."
-        for one in scores
-    ]
+def _headlines(runs: Sequence[RunFiles], scores: Sequence[SplitScores]) -> list[str]:
+    lines = [headline(run) for run in runs]
+    for number, one in enumerate(scores):
+        count = len(one.scored.targets)
+        lines[number] += f" Scores here: {count} images of split {one.split}, by {one.source}."
+    return lines
 
 
 def _results(runs: Sequence[RunFiles], scores: Sequence[SplitScores]) -> list[str]:
     columns = metric_columns(runs, scores)
     parts = [html_list(cautions(runs, scores), "failed")]
-    for table in metric_tables(columns, runs):
-        parts += table_section(table, level=3)
+    tables = metric_tables(columns, runs)
+    if tables:
+        # The last one has notes of all, which need the whole width.
+        notes = html_list([note for table in tables for note in table.notes], "note")
+        each = "".join(
+            f"<div>{''.join(table_section(replace(table, notes=[]), level=3))}</div>"
+            for table in tables
+        )
+        parts += [f"<div class=plots>{each}</div>", notes]
     if not columns:
         parts.append("<p>No run has a finished epoch, so there is no metric yet.</p>")
     parts.append(html_list(baselines(runs), "note"))
@@ -203,6 +212,7 @@ def _time(runs: Sequence[RunFiles]) -> list[str]:
         return [*parts, *table_section(scaled, level=3)]
     return [
         *parts,
+        html_list(bounds(runs), "note"),
         "<p class=note>Scaling efficiency needs two finished runs of the same settings with other "
         "numbers of workers.</p>",
     ]

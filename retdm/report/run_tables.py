@@ -40,10 +40,7 @@ def metric_tables(columns: Mapping[str, Values], runs: Sequence[RunFiles]) -> li
     data = {run.result["data"] for run in runs if run.result}
     dataset = data.pop() if len(data) == 1 else ""
     laid = lay_out(columns, dataset=dataset, methods=[run.method for run in runs])
-    tables = [
-        Table(title.capitalize(), laid.head, [[Cell(cell) for cell in row] for row in rows])
-        for title, rows in laid.families.items()
-    ]
+    tables = [_family(title, laid.head, rows) for title, rows in laid.families.items()]
     if not tables:
         return []
     beside = [f"{note}." for note in laid.notes]
@@ -54,6 +51,16 @@ def metric_tables(columns: Mapping[str, Values], runs: Sequence[RunFiles]) -> li
         ]
     tables[-1].notes.extend([*(f"{note}." for note in laid.left_out), *beside])
     return tables
+
+
+def _family(title: str, head: list[str], rows: list[list[str]]) -> Table:
+    """Without columns in which there is nothing: the paper has no figure of most families."""
+    shown = [column for column in range(len(head)) if any(row[column] for row in rows)]
+    return Table(
+        title.capitalize(),
+        [head[column] or "in the paper" for column in shown],
+        [[Cell(row[column]) for column in shown] for row in rows],
+    )
 
 
 def baselines(runs: Sequence[RunFiles]) -> list[str]:
@@ -72,11 +79,26 @@ def times(runs: Sequence[RunFiles]) -> Table | None:
     return time_table(found, "run") if found else None
 
 
+def bounds(runs: Sequence[RunFiles]) -> list[str]:
+    """What each run of several workers says by itself of how it scales."""
+    out = []
+    for run in runs:
+        time = (run.result or {}).get("time") or {}
+        bound = time.get("efficiency_at_most")
+        if run.result and bound is not None and run.result["world_size"] > 1:
+            out.append(
+                f"{run.name}: communication took {1 - bound:.1%} of the time of its steps, so "
+                f"each of its {run.result['world_size']} workers was at most {bound:.1%} as fast "
+                "as one alone."
+            )
+    return out
+
+
 def scaling(runs: Sequence[RunFiles]) -> Table | None:
     """Speed of a worker against that of the run with the fewest, among runs of equal settings."""
     groups: dict[str, list[tuple[int, float, RunFiles]]] = {}
     for run in runs:
-        speed = (run.result or {}).get("time", {}).get("images_per_s_per_worker", 0)
+        speed = ((run.result or {}).get("time") or {}).get("images_per_s_per_worker", 0)
         if run.result and speed:
             groups.setdefault(_same(run), []).append((run.result["world_size"], speed, run))
     rows, named = [], []

@@ -47,7 +47,7 @@ def label_figure(all_scored: Sequence[Scored]) -> tuple[Figure, Table]:
     first = all_scored[0]
     counts = first.targets.sum(axis=0)
     values = [average_precision_per_label(one.scores, one.targets) for one in all_scored]
-    order = np.argsort(np.nan_to_num(values[0], nan=-1.0), kind="stable")
+    order = np.argsort(-np.nan_to_num(values[0], nan=-1.0), kind="stable")
     names = [f"{first.labels[at]} ({counts[at]})" for at in order]
     plot = go.Figure()
     for number, (one, own) in enumerate(zip(all_scored, values, strict=True)):
@@ -74,9 +74,9 @@ def label_figure(all_scored: Sequence[Scored]) -> tuple[Figure, Table]:
     )
     housed(plot)
     plot.layout.xaxis.update(title={"text": "average precision ↑"}, range=[0, 1.02])
-    plot.layout.yaxis.update(dtick=1, tickfont={"size": 11})
+    plot.layout.yaxis.update(dtick=1, tickfont={"size": 11}, autorange="reversed")
     plot.update_layout(barmode="group", bargap=0.25)
-    best, worst = order[-1], order[0]
+    best, worst = order[0], order[-1]
     words = (
         "A bar for each label and run, with the number of images that have the label in "
         f"brackets; a stroke is the share of images with it, which guessing reaches. Highest: "
@@ -85,7 +85,7 @@ def label_figure(all_scored: Sequence[Scored]) -> tuple[Figure, Table]:
     )
     rows = [
         [Cell(first.labels[at]), Cell(str(counts[at])), *(Cell(_ap(own[at])) for own in values)]
-        for at in order[::-1]
+        for at in order
     ]
     head = ["label", "images", *(f"AP {one.name}" for one in all_scored)]
     return (

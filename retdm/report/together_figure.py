@@ -32,6 +32,7 @@ def together_figure(one: Scored) -> Figure:
     for column, values in ((1, truth), (2, said)):
         plot.add_trace(_map(values, list(map(label, names))), row=1, col=column)
     housed(plot)
+    plot.update_annotations(font={"size": 12})
     plot.update_xaxes(showgrid=False, side="bottom", dtick=1, tickangle=-50)
     plot.update_yaxes(showgrid=False, autorange="reversed", dtick=1)
     plot.update_layout(
