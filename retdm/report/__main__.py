@@ -59,11 +59,13 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _scores(args: argparse.Namespace, runs: "Sequence[RunFiles]") -> "list[SplitScores]":
+    from retdm.config import Config, parse
     from retdm.report.run_scores import by_model, from_file, save
 
     out = []
     for number, run in enumerate(runs):
-        split = args.split or str(run.config["data"]["test_split"])
+        config = parse(Config, dict(run.config), source=run.store.url)
+        split = args.split or config.data.test_split
         if args.scores:
             out.append(from_file(run, args.scores[number], data_url=args.data, split=split))
             continue
