@@ -238,6 +238,20 @@ def test_a_run_that_is_not_finished_has_what_there_is(runs, shards, tmp_path):  
     assert figures(out.read_text())["Loss parts and learning rate of new"][0] is None
 
 
+@pytest.mark.parametrize("method", ["c2ae", "cnn-rnn", "lmmo-knn"])
+def test_methods_without_steps_or_label_sets_have_their_page(shards, tmp_path, method):  # noqa: F811
+    config, store = begin(shards, tmp_path / "run", f"method={method}")
+    conclude(train(config, LocalSession(), store))
+    out = tmp_path / "page.html"
+    assert report(tmp_path / "run", "--out", out) == 0
+    found = figures(out.read_text())
+    assert ("Own and neighbouring distances of run" in found) == (method == "c2ae")
+    _, words = found["Loss parts and learning rate of run"]
+    fitted = words == "Not drawn: the run's log has no step."
+    assert fitted == (method == "lmmo-knn")
+    assert found["Calibration: scores against what is true"][0]
+
+
 def test_only_settings_that_differ_are_listed(both):
     page, _ = both
     head, *rows = table(page, "Settings that differ")
