@@ -49,8 +49,8 @@ def _check(args: argparse.Namespace) -> None:
     for option, files in (("--scores", args.scores), ("--save-scores", args.save_scores)):
         if files and len(files) != len(args.runs):
             raise ConfigError(
-                f"{option} is given {len(files)} times for {len(args.runs)} runs; give it once "
-                "for each, in their order"
+                f"{option} is given {console.counted(len(files), 'time')} for "
+                f"{console.counted(len(args.runs), 'run')}; give it once for each, in their order"
             )
         if files and args.quick:
             raise ConfigError(f"{option} has no effect with --quick; give one of them")

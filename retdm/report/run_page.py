@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from html import escape
 
+from retdm.console import counted
 from retdm.report.convergence import convergence
+from retdm.report.curve_figures import label_curves, micro_figure
 from retdm.report.gallery import STYLE as GALLERY_STYLE
 from retdm.report.gallery import gallery
 from retdm.report.html_page import html_list, html_page, table_section
@@ -23,13 +26,7 @@ from retdm.report.run_tables import (
     times,
     versions,
 )
-from retdm.report.score_figures import (
-    Scored,
-    label_curves,
-    label_figure,
-    micro_figure,
-    reliability_figure,
-)
+from retdm.report.score_figures import Scored, label_figure, reliability_figure
 from retdm.report.space import place
 from retdm.report.space_figures import (
     agreement_figure,
@@ -131,15 +128,16 @@ def _training(runs: Sequence[RunFiles]) -> list[str]:
     figures = [validation_figure(runs)] if len(runs) > 1 else []
     for run in runs:
         course = convergence(run.history, ["mAP", "OF1"])
-        named = Figure(
-            f"{course.title}, {run.name}",
-            course.words,
-            course.plot,
-            tall=True,
-        )
-        figures += [losses_figure(run), named]
+        words = course.words
+        if course.plot is not None:
+            words = (
+                "Above, the mean loss of each epoch; below, what the model reaches on the "
+                f"validation split, where higher is better (as in the paper's figure 6). {words}"
+            )
+        title = f"{course.title}, {run.name}"
+        figures += [losses_figure(run), replace(course, title=title, words=words)]
     damaged = [
-        f"{run.name}: {run.damaged} lines of its log could not be read and are left out."
+        f"{run.name}: {counted(run.damaged, 'line')} of its log could not be read, left out."
         for run in runs
         if run.damaged
     ]
@@ -149,10 +147,11 @@ def _training(runs: Sequence[RunFiles]) -> list[str]:
 def _labels(scores: Sequence[SplitScores]) -> list[str]:
     if not scores:
         return [f"<p>{_NOT_LOOKED}</p>"]
+    # Side by side are those of the same images and labels.
     groups: dict[str, list[Scored]] = {}
     for one in scores:
-        same = f"{one.scored.labels} {one.scored.targets.tobytes()!r}"
-        groups.setdefault(same, []).append(one.scored)
+        digest = sha256(repr(one.scored.labels).encode() + one.scored.targets.tobytes())
+        groups.setdefault(digest.hexdigest(), []).append(one.scored)
     parts = []
     for group in groups.values():
         figure, table = label_figure(group)

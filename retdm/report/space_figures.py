@@ -21,10 +21,11 @@ from retdm.report.space import (
 )
 from retdm.report.table import Cell, Table
 
-_NAMED = 5
+_NAMED, _STARS = 5, 50
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 _ROWS, _NEAREST = 8, 4
 _BINS = 50
+_LISTED = 6
 NO_LABEL_SETS = "the method does not embed label sets, so there is no distance to them."
 
 
@@ -46,23 +47,23 @@ def map_figure(space: Space, names: list[str], run: str) -> Figure:
         name = label(set_name(known.targets[chosen], names))
         look = Look(name, PALETTE[number], _SYMBOLS[number], 6)
         _dots(plot, images[mine], known, known.set_id[mine], names, look)
-    if space.sets is not None:
+    starred = order[:_STARS].tolist() if len(sets) else []
+    if starred:
         plot.add_trace(
             points(
                 Look("label sets", INK, "star", 11),
-                sets[:, 0].numpy().round(4),
-                sets[:, 1].numpy().round(4),
-                [label(f"label set {set_name(one, names)}") for one in known.targets],
+                sets[starred, 0].numpy().round(4),
+                sets[starred, 1].numpy().round(4),
+                [label(f"label set {set_name(known.targets[at], names)}") for at in starred],
             )
         )
     housed(plot)
     plot.layout.xaxis.update(title={"text": f"first component, {across:.1%} of the variance"})
     plot.layout.yaxis.update(title={"text": f"second component, {up:.1%} of the variance"})
-    stars = (
-        " Stars are the embedded label sets; an image should lie near its own."
-        if len(sets)
-        else ""
-    )
+    stars = ""
+    if starred:
+        which = "the" if len(starred) == len(known) else f"the {len(starred)} most frequent"
+        stars = f" Stars are {which} embedded label sets; an image should lie near its own."
     words = (
         f"{len(images)} images by the two principal components of all embeddings, which hold "
         f"{across + up:.1%} of their variance: what is apart here is apart, what is together here "
@@ -156,7 +157,8 @@ def agreement_figure(space: Space, run: str) -> Figure:
     housed(plot)
     plot.layout.xaxis.update(title={"text": "labels in which two label sets differ"}, dtick=1)
     plot.layout.yaxis.update(title={"text": space.common.name})
-    medians = ", ".join(f"{step}: {box[2]:.3f}" for step, box in zip(steps, boxes, strict=True))
+    shown = list(zip(steps, boxes, strict=True))[:_LISTED]
+    medians = ", ".join(f"{step}: {box[2]:.3f}" for step, box in shown)
     words = (
         f"All pairs of the {len(space.known)} label sets of the sample: a box is the middle half "
         "of the pairs, its line the median, its whiskers the middle nine tenths. Boxes that rise "

@@ -301,7 +301,10 @@ def test_scaling_efficiency_is_against_the_run_with_the_fewest_workers(runs, tmp
         (["search"], "search: this is a search, whose page is tune.html in it"),
         (["retdm", "retdm"], "retdm is given twice; give each run once"),
         (["retdm", "--split", "tset"], "tset"),
-        (["retdm", "bce", "--scores", "a.npz"], "--scores is given 1 times for 2 runs"),
+        (
+            ["retdm", "bce", "--scores", "a.npz"],
+            "--scores is given 1 time for 2 runs; give it once",
+        ),
         (["retdm", "--quick", "--scores", "a.npz"], "--scores has no effect with --quick"),
         (["retdm", "--scores", "a.npz"], "a.npz: no such file"),
     ],
@@ -341,7 +344,7 @@ def test_damaged_lines_of_a_log_are_counted_and_left_out(runs, tmp_path):
         log.write(b'{"kind": "st')
     out = tmp_path / "page.html"
     assert report(tmp_path / "bce", "--out", out, "--quick") == 0
-    assert "bce: 1 lines of its log could not be read" in text_of(out.read_text())
+    assert "bce: 1 line of its log could not be read" in text_of(out.read_text())
 
 
 EVIL = "</script><img src=x onerror=alert(1)>"
