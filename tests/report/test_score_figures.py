@@ -5,15 +5,28 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score, log_loss, precision_score, recall_score
 
+from retdm import losses
+from retdm.bank import LabelSets
 from retdm.evaluation.reliability import reliability
+from retdm.methods.common_space import CommonSpace
 from retdm.report.curve_figures import label_curves, micro_figure
 from retdm.report.gallery import cross_entropy, thumbnail
+from retdm.report.html_page import table_section
+from retdm.report.plotly_figure import figure_html
 from retdm.report.run_course import losses_figure
 from retdm.report.run_files import RunFiles
 from retdm.report.score_figures import Scored, label_figure, reliability_figure
+from retdm.report.space import Space
+from retdm.report.space_figures import (
+    agreement_figure,
+    distances_figure,
+    map_figure,
+    neighbours_table,
+)
 from retdm.report.together_figure import together_figure
 from retdm.storage import open_store
 
@@ -167,3 +180,29 @@ def test_a_long_log_is_averaged_and_no_value_is_lost(tmp_path):
     assert len(line.x) <= 400
     assert (line.x[0], line.y[0]) == (3, 2.0)
     assert line.x[-1] == 1000
+
+
+EVIL = "</script><img src=x onerror=alert(1)>"
+
+
+def test_labels_of_strangers_are_escaped_for_html_and_for_plotly():
+    one = scored()
+    evil = Scored(EVIL, [f"{EVIL}{n}" for n in range(7)], one.scores, one.targets, 0.5)
+    known = LabelSets(torch.from_numpy(one.targets))
+    common = CommonSpace(lambda x: x, lambda x: x, losses.euclidean, "distance")
+    generator = torch.Generator().manual_seed(0)
+    space = Space(
+        known,
+        torch.randn(len(one.targets), 4, generator=generator),
+        torch.randn(len(known), 4, generator=generator),
+        common,
+    )
+    bars, table = label_figure([evil])
+    drawn = [bars, micro_figure([evil]), label_curves(evil), reliability_figure([evil])]
+    drawn += [together_figure(evil), map_figure(space, evil.labels, EVIL)]
+    drawn += [distances_figure(space, EVIL, k=2), agreement_figure(space, EVIL)]
+    tables = [table, neighbours_table(space, evil.labels, EVIL)]
+    for figure in drawn:
+        assert "<img" not in figure.plot.to_json(), figure.title
+        assert "<img" not in figure_html(figure)
+    assert not [table for table in tables if "<img" in "".join(table_section(table))]
