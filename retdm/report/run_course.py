@@ -20,7 +20,8 @@ from retdm.report.plotly_figure import (
 )
 from retdm.report.run_files import RunFiles
 
-DASHES = ("solid", "dash", "dot", "dashdot", "7px,2px", "3px,2px,8px,2px")
+DASHES = ("solid", "dash", "dot", "dashdot", "7px,2px")
+"""As many as do not divide the colours, so that few lines have both in common."""
 _APART = ("kind", "step", "gradient_norm", "violations", "neighbours")
 _MOST = 400
 """Points of a line; more are averaged."""

@@ -71,17 +71,17 @@ def run_page(runs: Sequence[RunFiles], scores: Sequence[SplitScores], *, photos:
         "Time": _time(runs),
         "Settings": _settings(runs),
     }
-    names = {title: title.lower().replace(" ", "-") for title in sections}
-    links = "".join(f'<li><a href="#{id_}">{title}</a></li>' for title, id_ in names.items())
+    names = {heading: heading.lower().replace(" ", "-") for heading in sections}
+    links = "".join(f'<li><a href="#{name}">{heading}</a></li>' for heading, name in names.items())
     body = [
         f"<h1>{escape(title)}</h1>",
         *(f"<p>{escape(line)}</p>" for line in _headlines(runs, scores)),
         f'<nav aria-label="Sections"><ul>{links}</ul></nav>',
         "<noscript><p>The figures need JavaScript, the tables do not.</p></noscript>",
     ]
-    for title_, parts in sections.items():
+    for heading, parts in sections.items():
         body += [
-            f'<section id="{names[title_]}" aria-label="{title_}"><h2>{title_}</h2>',
+            f'<section id="{names[heading]}" aria-label="{heading}"><h2>{heading}</h2>',
             *parts,
             "</section>",
         ]
@@ -181,8 +181,11 @@ def _space(runs: Sequence[RunFiles], scores: Sequence[SplitScores]) -> list[str]
                 agreement_figure(space, run.name),
             ]
         parts.append(_grid(figures))
-        table = neighbours_table(space, names, run.name)
-        parts += table_section(table, level=3) if table else []
+        if space.common is None:
+            no = f"{run.name}: {run.method} embeds no label sets, so no image has a distance to one."
+            parts.append(f"<p class=note>{escape(no)}</p>")
+        elif table := neighbours_table(space, names, run.name):
+            parts += table_section(table, level=3)
     return parts
 
 

@@ -14,7 +14,7 @@ from retdm.evaluation.reliability import reliability
 from retdm.report.plotly_figure import PALETTE, SOFT, Figure, housed, label
 from retdm.report.table import Cell, Table
 
-SYMBOLS = ("circle", "diamond", "square", "x", "triangle-up", "cross")
+SYMBOLS = ("circle", "diamond", "square", "x", "triangle-up")
 _BINS = 10
 _BARS = 100
 """Labels that have a bar: the most frequent ones."""

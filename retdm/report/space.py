@@ -30,7 +30,7 @@ class Space:
     """Of the sample; what embedded label sets and their numbers are counted by."""
     images: Float[Tensor, "images embed"]
     sets: Float[Tensor, "sets embed"] | None
-    """None for a method that does not embed label sets, as are the next two."""
+    """None for a method that does not embed label sets, as is the next."""
     common: CommonSpace | None
 
 

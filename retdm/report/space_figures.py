@@ -26,7 +26,6 @@ _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 _ROWS, _NEAREST = 8, 4
 _BINS = 50
 _LISTED = 6
-NO_LABEL_SETS = "the method does not embed label sets, so there is no distance to them."
 
 
 def map_figure(space: Space, names: list[str], run: str) -> Figure:
@@ -82,10 +81,9 @@ def _dots(
 
 
 def distances_figure(space: Space, run: str, *, k: int) -> Figure:
-    """Histograms of the distances that the two ways compare."""
+    """Histograms of the distances that the two ways compare; the space has label sets."""
     title = f"Own and neighbouring distances of {run}"
-    if space.common is None:
-        return Figure(title, f"Not drawn: {NO_LABEL_SETS}")
+    assert space.common is not None
     found = own_and_neighbours(space, k=k)
     if found is None:
         return Figure(title, "Not drawn: all images have one label set, so there is no neighbour.")
@@ -129,10 +127,10 @@ def distances_figure(space: Space, run: str, *, k: int) -> Figure:
 
 
 def agreement_figure(space: Space, run: str) -> Figure:
-    """The learned distance of two label sets by the number of labels in which they differ."""
+    """Learned against Hamming distance of label sets, which the space has."""
     title = f"Learned distance of label sets by Hamming distance of {run}"
-    if space.common is None or space.sets is None:
-        return Figure(title, f"Not drawn: {NO_LABEL_SETS}")
+    assert space.common is not None
+    assert space.sets is not None
     upper = torch.triu_indices(len(space.known), len(space.known), offset=1)
     if not upper.shape[1]:
         return Figure(title, "Not drawn: there is one label set only.")
@@ -168,8 +166,10 @@ def agreement_figure(space: Space, run: str) -> Figure:
 
 
 def neighbours_table(space: Space, names: list[str], run: str) -> Table | None:
-    """The most frequent label sets with their nearest others by both distances."""
-    if space.common is None or space.sets is None or len(space.known) < 2:
+    """The most frequent label sets of the space, which has some, and their nearest others."""
+    assert space.common is not None
+    assert space.sets is not None
+    if len(space.known) < 2:
         return None
     known, apart = space.known, hamming(space.known)
     learned = between(space.sets, space.sets, space.common)
