@@ -182,7 +182,7 @@ def _space(runs: Sequence[RunFiles], scores: Sequence[SplitScores]) -> list[str]
             ]
         parts.append(_grid(figures))
         if space.common is None:
-            no = f"{run.name}: {run.method} embeds no label sets, so no image has a distance to one."
+            no = f"{run.name}: {run.method} embeds no label sets, so there is no distance to them."
             parts.append(f"<p class=note>{escape(no)}</p>")
         elif table := neighbours_table(space, names, run.name):
             parts += table_section(table, level=3)

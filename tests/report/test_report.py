@@ -159,7 +159,7 @@ def test_the_map_says_its_variance_and_only_retdm_has_distances(both, shards):  
     assert "Own and neighbouring distances of retdm" in found
     assert "Own and neighbouring distances of bce" not in found
     assert "Map of images of bce" in found
-    assert "bce: bce embeds no label sets, so no image has a distance to one." in page
+    assert "bce: bce embeds no label sets, so there is no distance to them." in page
     assert "Nearest neighbours of label sets of retdm" in page
 
 
