@@ -119,14 +119,7 @@ def housed(plot: go.Figure) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"bgcolor": "var(--page)", "bordercolor": LINE, "font": {"color": INK}},
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": 1.02,
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "itemsizing": "constant",
-        },
+        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
         width=None,
         # A finger that scrolls over a figure scrolls the page.

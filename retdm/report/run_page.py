@@ -49,6 +49,8 @@ _NOT_LOOKED = (
     "Not shown: the page was made with --quick, from the files of the runs alone, without scores "
     "of single images."
 )
+_NARROW = 4
+"""Columns of a table that has room beside another."""
 _PHOTOS, _FEWEST = 16, 2
 """Photos of a page, and the fewest of each kind that a run has."""
 
@@ -102,13 +104,14 @@ def _results(runs: Sequence[RunFiles], scores: Sequence[SplitScores]) -> list[st
     parts = [html_list(cautions(runs, scores), "failed")]
     tables = metric_tables(columns, runs)
     if tables:
-        # The last one has notes of all, which need the whole width.
+        # The last one has the notes of all.
         notes = html_list([note for table in tables for note in table.notes], "note")
-        each = "".join(
-            f"<div>{''.join(table_section(replace(table, notes=[]), level=3))}</div>"
-            for table in tables
-        )
-        parts += [f"<div class=plots>{each}</div>", notes]
+        bare = [replace(table, notes=[]) for table in tables]
+        for table in bare:
+            parts += table_section(table, level=3) if len(table.head) > _NARROW else []
+        narrow = [table_section(table, level=3) for table in bare if len(table.head) <= _NARROW]
+        side_by_side = "".join(f"<div>{''.join(section)}</div>" for section in narrow)
+        parts += [f"<div class=plots>{side_by_side}</div>", notes]
     if not columns:
         parts.append("<p>No run has a finished epoch, so there is no metric yet.</p>")
     parts.append(html_list(baselines(runs), "note"))

@@ -57,6 +57,7 @@ def map_figure(space: Space, names: list[str], run: str) -> Figure:
             )
         )
     housed(plot)
+    plot.layout.legend.update(itemsizing="constant")
     plot.layout.xaxis.update(title={"text": f"first component, {across:.1%} of the variance"})
     plot.layout.yaxis.update(title={"text": f"second component, {up:.1%} of the variance"})
     stars = ""
