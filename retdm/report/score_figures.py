@@ -73,7 +73,7 @@ def label_figure(all_scored: Sequence[Scored]) -> tuple[Figure, Table]:
     )
     housed(plot)
     plot.layout.xaxis.update(title={"text": "average precision ↑"}, range=[0, 1.02])
-    plot.layout.yaxis.update(dtick=1, tickfont={"size": 11}, autorange="reversed")
+    plot.layout.yaxis.update(dtick=1, tickfont={"size": 11}, range=[len(names) - 0.5, -0.5])
     plot.update_layout(barmode="group", bargap=0.25)
     words = (
         "A bar for each label and run, with the number of images that have the label in "

@@ -40,7 +40,12 @@ def together_figure(one: Scored) -> Figure:
             "colorscale": [[0, "var(--page)"], [1, HEAT]],
             "cmin": 0,
             "cmax": 1,
-            "colorbar": {"thickness": 10, "len": 0.9, "title": {"text": "share"}},
+            "colorbar": {
+                "thickness": 10,
+                "lenmode": "pixels",
+                "len": 180,
+                "title": {"text": "share", "font": {"size": 12}},
+            },
         }
     )
     words = (
@@ -48,6 +53,8 @@ def together_figure(one: Scored) -> Figure:
         "the images are labelled, on the right as the run labels them (scores from "
         f"{one.threshold:g} on). Alike is good. {_furthest(truth, said, names)}"
     )
+    if np.isnan(said).any():
+        words += " Empty rows are of labels that it never predicts."
     if len(names) < len(one.labels):
         words += f" The {len(names)} most frequent of {len(one.labels)} labels."
     return Figure(title, words, plot, wide=True, rows=max(len(names), 10))
