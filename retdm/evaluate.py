@@ -60,37 +60,23 @@ def _scores_report(args: argparse.Namespace) -> dict[str, Any]:
 def _run_report(args: argparse.Namespace) -> dict[str, Any]:
     """Metrics of a trained run's best checkpoint on one split of a shard set."""
     # Importing torch takes seconds, which a score file need not wait for.
-    import torch
-
-    from retdm.data.bad import BadSamples
-    from retdm.data.split import open_split
-    from retdm.train.checkpoint import check_labels
-    from retdm.train.history import checkpoint_name
-    from retdm.train.restore import load_checkpoint
-    from retdm.train.result import load_method
-    from retdm.train.scoring import score_split
+    from retdm.train.evaluated import evaluate_run
     from retdm.train.thresholds import fitted_thresholds
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     store = open_store(args.run)
-    name = checkpoint_name(store, "best")
-    state = load_checkpoint(store, name, device)
-    config, method = load_method(state, device)
-    data = open_split(args.data or config.data.url, args.split)
-    check_labels(state.label_space, data.label_space, what=store.url, data=data.url)
-    bad = BadSamples(config.data.max_bad_samples)
-    scores, targets = score_split(method, data, config.data, device, bad=bad)
-    threshold = config.run.threshold if args.threshold is None else args.threshold
-    fitted = fitted_thresholds(store, data.label_space.names, checkpoint=name)
+    found = evaluate_run(store, data_url=args.data or "", split=args.split)
+    threshold = found.config.run.threshold if args.threshold is None else args.threshold
+    names = found.data.label_space.names
+    fitted = fitted_thresholds(store, names, checkpoint=found.checkpoint)
     return {
-        "metrics": evaluate(scores, targets, threshold=threshold, fitted=fitted),
+        "metrics": evaluate(found.scores, found.targets, threshold=threshold, fitted=fitted),
         "threshold": threshold,
-        "images": len(targets),
-        "bad_samples": bad.to_tables(),
-        "labels": len(data.label_space),
+        "images": len(found.targets),
+        "bad_samples": found.bad.to_tables(),
+        "labels": len(found.data.label_space),
         "run": store.url,
-        "method": config.method,
-        "data_digest": data.digest,
+        "method": found.config.method,
+        "data_digest": found.data.digest,
         "split": args.split,
     }
 

@@ -68,7 +68,7 @@ def summarize(
                 },
                 "paper": _paper(data, method),
                 "versions": versions[name],
-                "time": _time(own_results[name]),
+                "time": mean_time(own_results[name]),
             }
             for name, method in columns.items()
         },
@@ -91,7 +91,8 @@ def _values(results: Mapping[int, Result]) -> dict[str, BySeed]:
     return out
 
 
-def _time(results: Sequence[Result]) -> dict[str, float]:
+def mean_time(results: Sequence[Result]) -> dict[str, float]:
+    """Shares of time and images a second, means over the runs that know; empty if none does."""
     known = [result["time"] for result in results if "time" in result]
     if not known:
         return {}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from retdm.evaluation.published import (
     PublishedRow,
@@ -61,34 +62,53 @@ def metric_table(
         standard definitions
           mAP   higher  0.5000  0.2500
     """
+    laid = lay_out(columns, dataset=dataset, methods=[method])
+    lines = [laid.head]
+    for title, rows in laid.families.items():
+        lines += [[], [title], *([f"  {name}", *cells] for name, *cells in rows)]
+    blocks = ["\n".join(notes) for notes in (laid.left_out, laid.notes) if notes]
+    return "\n\n".join([_aligned(lines), *blocks])
+
+
+@dataclass(frozen=True, slots=True)
+class LaidOut:
+    """A table of metrics as plain cells."""
+
+    head: list[str]
+    families: dict[str, list[list[str]]]
+    """By title; each row begins with the metric's name."""
+    left_out: list[str]
+    """What the averages do not contain."""
+    notes: list[str]
+    """How far the paper's figures can be compared."""
+
+
+def lay_out(
+    columns: Mapping[str, Values], *, dataset: str = "", methods: Sequence[str] = ()
+) -> LaidOut:
+    """What `metric_table` shows, with the published rows of several methods."""
     paper = published_table(dataset)
-    rows = _comparable(paper, list(dict.fromkeys((*_PAPER_ROWS, paper_name(method)))))
+    wanted = (*_PAPER_ROWS, *map(paper_name, methods))
+    rows = _comparable(paper, list(dict.fromkeys(wanted)))
     printed = printed_names() if rows else {}
     names = list(dict.fromkeys(name for values in columns.values() for name in values))
-
-    lines: list[list[str]] = [
-        ["metric", "better", *columns, *(f"{row.method} (paper)" for row in rows), ""]
-    ]
-    for prefix, title in _SECTIONS.items():
-        family = [name for name in names if _prefix(name) == prefix]
-        if family:
-            lines += [[], [title]]
-        for name in family:
-            lower = lower_is_better(name)
-            lines.append(
-                [
-                    f"  {name}",
-                    "lower" if lower else "higher",
-                    *(_cell(values, name) for values in columns.values()),
-                    *(_number(row.values[name]) if name in row.values else "" for row in rows),
-                    f'printed as "{printed[name]}"' if name in printed else "",
-                ]
-            )
-    blocks = [
-        _aligned(lines),
-        *("\n".join(b) for b in (_left_out(columns), _notes(paper, rows)) if b),
-    ]
-    return "\n\n".join(blocks)
+    head = ["metric", "better", *columns, *(f"{row.method} (paper)" for row in rows), ""]
+    families = {
+        title: [
+            [
+                name,
+                "lower" if lower_is_better(name) else "higher",
+                *(_cell(values, name) for values in columns.values()),
+                *(_number(row.values[name]) if name in row.values else "" for row in rows),
+                f'printed as "{printed[name]}"' if name in printed else "",
+            ]
+            for name in names
+            if _prefix(name) == prefix
+        ]
+        for prefix, title in _SECTIONS.items()
+    }
+    shown = {title: rows for title, rows in families.items() if rows}
+    return LaidOut(head, shown, _left_out(columns), _notes(paper, rows))
 
 
 def lower_is_better(metric: str) -> bool:

@@ -124,10 +124,17 @@ def _tested(summary: Summary) -> Table | None:
 
 
 def _time(summary: Summary) -> Table | None:
-    """Where the time of the runs went."""
     known = {name: own["time"] for name, own in summary["columns"].items() if own.get("time")}
-    if not known:
-        return None
+    return time_table(known, "method") if known else None
+
+
+def time_table(known: Mapping[str, Mapping[str, float]], of: str) -> Table:
+    """Where the time of runs went.
+
+    Args:
+        known: By the name of a row, what `retdm.evaluation.comparison.mean_time` says.
+        of: What the rows are.
+    """
     shares = {
         "data_wait": "waiting for data",
         "compute": "compute",
@@ -147,11 +154,12 @@ def _time(summary: Summary) -> Table | None:
     ]
     return Table(
         "Where the time went",
-        ["method", "images/s", "of a worker", *shares.values()],
+        [of, "images/s", "of a worker", *shares.values()],
         rows,
         [
-            "Means over runs, of a mean worker; a first stage that runs share is not in them. "
-            "Images a second are those of training, without validation and ends of epochs.",
+            "Of a mean worker, and of a mean run where there are several; a first stage that runs "
+            "share is not in them. Images a second are those of training, without validation and "
+            "ends of epochs.",
             "Times are the host's. A GPU works on while its host does something else: on one, "
             "compute and communication are right together, but not how they are split, which "
             "`jobs/train.py --profile` shows.",

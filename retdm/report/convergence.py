@@ -8,8 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from retdm.report.comparison_tables import arrow
-from retdm.report.plotly_figure import BEST, DOT, LINE, SOFT, Figure, housed
-from retdm.report.search_study import label
+from retdm.report.plotly_figure import BEST, DOT, LINE, SOFT, Figure, housed, label
 
 History = Sequence[Mapping[str, Any]]
 """One entry for each epoch, as in `result.json`."""

@@ -10,8 +10,9 @@ from retdm.report.table import Cell, Table
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5c6675; --line: #dfe3e8;
   --page: #ffffff; --dot: #2463a8; --mean: #1c2430; --paper: #b3541e; --bad: #a3201d; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --soft: #9aa4b2; --line: #323a45;
-  --page: #14181d; --dot: #6aa9ee; --mean: #e6e9ee; --paper: #eb9a63; --bad: #f08a85; } }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --soft: #9aa4b2;
+  --line: #323a45; --page: #14181d; --dot: #6aa9ee; --mean: #e6e9ee; --paper: #eb9a63;
+  --bad: #f08a85; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
   max-width: 1260px; margin: 2.5rem auto; padding: 0 1.25rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; margin: 0 0 .75rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
@@ -31,6 +32,8 @@ th:first-child { position: sticky; left: 0; background: var(--page); text-align:
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(430px, 100%), 1fr));
   gap: 1.4rem; margin-top: 1rem; } figure { margin: 0; min-width: 0; }
 .failed { color: var(--bad); } dt { font-weight: 600; margin-top: .5rem; } dd { margin: 0; }
+@media print { body { max-width: none; margin: 0; } .scroll { overflow: visible; }
+  figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 @media (max-width: 600px) { body { margin: 1.25rem auto; padding: 0 .9rem; }
   [scope=row] { white-space: normal; overflow-wrap: break-word; max-width: 7.5rem; } }
 """
@@ -46,9 +49,13 @@ def html_page(title: str, body: list[str], *, head: str = "", style: str = "") -
     )
 
 
-def table_section(table: Table) -> list[str]:
+def table_section(table: Table, *, level: int = 2) -> list[str]:
     """A table under its heading, with its notes."""
-    return [f"<h2>{escape(table.title)}</h2>", _table(table), html_list(table.notes, "note")]
+    return [
+        f"<h{level}>{escape(table.title)}</h{level}>",
+        _table(table),
+        html_list(table.notes, "note"),
+    ]
 
 
 def html_list(lines: list[str], kind: str) -> str:

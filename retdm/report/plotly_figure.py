@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 INK, SOFT, LINE = "var(--ink)", "var(--soft)", "var(--line)"
 DOT, BEST, BAD = "var(--dot)", "var(--paper)", "var(--bad)"
+HEAT = "var(--heat)"
+"""The deep end of a scale that begins with the page's colour; text is readable on all of it."""
+PALETTE = tuple(f"var(--c{number})" for number in range(1, 7))
+"""For things that stand side by side; tell them apart by more than these."""
 
 HEAD = (
     # Nothing is loaded, whatever Plotly knows how to load.
@@ -21,11 +26,16 @@ HEAD = (
     "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:\">"
 )
 STYLE = """
+:root { --heat: #86b4e3; --c1: #2463a8; --c2: #b3541e; --c3: #1a7f5a; --c4: #8a4f9e;
+  --c5: #8a6d00; --c6: #5c6675; }
+@media screen and (prefers-color-scheme: dark) { :root { --heat: #2c5f94; --c1: #6aa9ee;
+  --c2: #eb9a63; --c3: #5cc79a; --c4: #c79adb; --c5: #d9b84a; --c6: #9aa4b2; } }
 .plot { height: 24rem; } .plot.tall { height: 28rem; } .wide .plot { min-width: 620px; }
 main > figure { margin-top: 1.4rem; }
 """
 _DRAW = """
-const names = ["--ink", "--soft", "--line", "--page", "--dot", "--paper", "--bad"];
+const names = ["--ink", "--soft", "--line", "--page", "--dot", "--paper", "--bad", "--heat",
+  "--c1", "--c2", "--c3", "--c4", "--c5", "--c6"];
 function draw() {
   const style = getComputedStyle(document.documentElement);
   for (const place of document.querySelectorAll(".plot")) {
@@ -37,7 +47,8 @@ function draw() {
   }
 }
 draw();
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+for (const when of ["(prefers-color-scheme: dark)", "print"])
+  matchMedia(when).addEventListener("change", draw);
 """
 _AXIS = {
     "gridcolor": LINE,
@@ -46,6 +57,14 @@ _AXIS = {
     "automargin": True,
     "title": {"font": {"size": 12}, "standoff": 8},
 }
+
+
+_Numbers = Sequence[Any] | npt.NDArray[Any]
+
+
+def label(text: str) -> str:
+    """A text for Plotly, which otherwise takes what looks like tags out of it."""
+    return escape(text, quote=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +77,8 @@ class Figure:
     wide: bool = False
     """Whether it scrolls sideways on a small screen instead of becoming as narrow as that."""
     tall: bool = False
+    rows: int = 0
+    """Lines of text that its vertical axis has to have room for; 0: as high as others are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +91,7 @@ class Look:
     size: int = 8
 
 
-def points(
-    look: Look, x: Sequence[Any], y: Sequence[Any], hover: Sequence[str], **more: Any
-) -> go.Scatter:
+def points(look: Look, x: _Numbers, y: _Numbers, hover: Sequence[str], **more: Any) -> go.Scatter:
     """Points with a text (escaped for Plotly) that each shows when it is pointed at."""
     return go.Scatter(
         x=x,
@@ -118,8 +137,9 @@ def figure_html(figure: Figure) -> str:
     # "<" could end the script element, within any text.
     data = figure.plot.to_json().replace("<", "\\u003c")
     kind = "plot tall" if figure.tall else "plot"
+    height = f' style="height: {6 + 1.4 * figure.rows:.1f}rem"' if figure.rows else ""
     place = (
-        f'<div class="{kind}" role="img" aria-label="{title}. {words}"></div>'
+        f'<div class="{kind}"{height} role="img" aria-label="{title}. {words}"></div>'
         f'<script type="application/json">{data}</script>'
     )
     if figure.wide:

@@ -7,9 +7,8 @@ import plotly.graph_objects as go
 
 from retdm.evaluation.table import lower_is_better
 from retdm.report.comparison_tables import arrow
-from retdm.report.plotly_figure import BEST, Figure, housed, points
+from retdm.report.plotly_figure import BEST, Figure, housed, label, points
 from retdm.report.search_points import LOOKS, height, in_words
-from retdm.report.search_study import label
 from retdm.report.search_words import Summary, Trial, known_trials, reports, value_of
 
 _LINES: dict[str, dict[str, Any]] = {

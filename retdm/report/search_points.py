@@ -6,14 +6,13 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from retdm.report.plotly_figure import BAD, BEST, DOT, SOFT, Look, points
+from retdm.report.plotly_figure import BAD, BEST, DOT, SOFT, Look, label, points
 from retdm.report.search_study import (
     ends,
     in_study,
     is_integer,
     is_log,
     is_numeric,
-    label,
     of_recipe,
 )
 from retdm.report.search_words import Summary, Trial, known_trials, last_report, shown, value_of

@@ -13,9 +13,9 @@ from plotly.colors import sample_colorscale
 
 from retdm.evaluation.table import lower_is_better
 from retdm.report.comparison_tables import arrow
-from retdm.report.plotly_figure import BEST, DOT, SOFT, Figure, Look, housed, points
+from retdm.report.plotly_figure import BEST, DOT, SOFT, Figure, Look, housed, label, points
 from retdm.report.search_points import axis_of, trial_points
-from retdm.report.search_study import is_numeric, label, of_recipe
+from retdm.report.search_study import is_numeric, of_recipe
 from retdm.report.search_words import Summary, Trial, known_trials, shown, value_of
 
 _FIRST_PAIR = ("loss.lambda1", "loss.lambda2")

@@ -5,7 +5,6 @@ Names and values are escaped in it: Plotly reads markup in every text that it sh
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from html import escape
 from math import isfinite
 from typing import Any
 
@@ -17,6 +16,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from retdm.evaluation.table import lower_is_better
+from retdm.report.plotly_figure import label
 from retdm.report.search_words import Summary, Trial, reports, shown, value_of
 
 _DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
@@ -42,11 +42,6 @@ def study_of(summary: Summary) -> Study:
         else:
             study.add_trial(create_trial(state=TrialState.WAITING))
     return study
-
-
-def label(text: str) -> str:
-    """A text for Plotly, which otherwise takes what looks like tags out of it."""
-    return escape(text, quote=False)
 
 
 def is_numeric(summary: Summary, name: str) -> bool:

@@ -41,7 +41,6 @@ def open_loader(
     )
 
 
-@torch.inference_mode()
 def score_split(
     method: Method,
     data: SplitData,
@@ -60,6 +59,21 @@ def score_split(
     Raises:
         BadSampleError: If there are more of them than `bad` allows for.
     """
+    _, scores, targets = score_rows(method, data, settings, device, bad=bad, meanwhile=meanwhile)
+    return scores, targets
+
+
+@torch.inference_mode()
+def score_rows(
+    method: Method,
+    data: SplitData,
+    settings: DataSettings,
+    device: torch.device,
+    *,
+    bad: BadSamples,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """As `score_split`, with the row of the label table that each image has in front."""
     loader = open_loader(data, settings, device, bad=bad)
     indices, scores = [], []
     try:
@@ -83,11 +97,11 @@ def _in_table_order(
     values: npt.NDArray[np.float32],
     targets: npt.NDArray[np.bool_],
     left_out: int,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Drop padding (row -1), sort the rest, and put the targets beside."""
     real = rows >= 0
     order = np.argsort(rows[real])
     scored = rows[real][order]
     assert len(np.unique(scored)) == len(scored), "an image was scored twice"
     assert len(scored) == len(targets) - left_out, "an image was not scored"
-    return values[real][order], targets[scored]
+    return scored, values[real][order], targets[scored]

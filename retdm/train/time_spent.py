@@ -24,6 +24,8 @@ _GROUPS: Mapping[str, tuple[Part, ...]] = {
     "other": ("other",),
 }
 
+_OF_STEPS = ("data_wait", "compute", "communication")
+
 
 def mean_seconds(clock: Clock) -> dict[Part, float]:
     """By part, the mean over ranks; every rank calls this."""
@@ -42,11 +44,21 @@ def time_spent(seconds: Mapping[Part, float], history: Epochs) -> dict[str, Any]
 
     Returns:
         `clock`: whose seconds these are, see `retdm.methods.clock`; `seconds` by part; `share` of
-        all of them by what they were for; `images_per_s` of all workers while they trained,
-        validation and ends of epochs aside, and `images_per_s_per_worker`, with as many workers
-        as each epoch ended with; 0 where no epoch tells.
+        all of them by what they were for; `efficiency_at_most`, the part of the steps' time
+        (waiting for data, compute, communication) that is not communication: all that one run
+        can know of its scaling efficiency, see below; `images_per_s` of all workers while they
+        trained, validation and ends of epochs aside, and `images_per_s_per_worker`, with as many
+        workers as each epoch ended with; 0 where no epoch tells.
+
+    Scaling efficiency is the speed of one of many workers over that of a worker alone. The one
+    alone exchanges nothing, and spends what a step costs once on more images; so the efficiency
+    is at most the part that is not communication. What a GPU exchanges behind its backward pass
+    is hidden from the host, and rightly so.
     """
     total = sum(seconds.values())
+    by_group = {group: sum(seconds[part] for part in parts) for group, parts in _GROUPS.items()}
+    stepping = sum(by_group[group] for group in _OF_STEPS)
+    waiting = by_group["communication"] / stepping if stepping else 0.0
     own = [entry for entry in history if entry["rank_score"] >= 0]
     # A stranger's checkpoint need not have these.
     speeds = [entry.get("images_per_s", 0.0) for entry in own]
@@ -55,10 +67,8 @@ def time_spent(seconds: Mapping[Part, float], history: Epochs) -> dict[str, Any]
     return {
         "clock": "host",
         "seconds": {part: round(spent, 3) for part, spent in seconds.items()},
-        "share": {
-            group: round(sum(seconds[part] for part in parts) / total, 4)
-            for group, parts in _GROUPS.items()
-        },
+        "efficiency_at_most": round(1 - waiting, 4),
+        "share": {group: round(spent / total, 4) for group, spent in by_group.items()},
         "images_per_s": round(_mean(speeds), 3),
         "images_per_s_per_worker": round(_mean(of_one), 3),
     }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from retdm.evaluation import evaluate, metric_table, published_table
+from retdm.evaluation.table import lay_out
 
 SCORES = np.array([[0.9, 0.1, 0.2], [0.6, 0.7, 0.1], [0.3, 0.2, 0.1]])
 TARGETS = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]], dtype=bool)
@@ -98,3 +99,11 @@ def test_paths_of_free_length_stand_beside_at_most_three_labels():
 
 def test_an_unknown_data_set_shows_no_published_values():
     assert metric_table({"test": METRICS}, dataset="mine") == metric_table({"test": METRICS})
+
+
+def test_several_methods_have_their_published_rows_each_once():
+    laid = lay_out({"a": METRICS}, dataset="scene", methods=["center", "retdm-one-way", "center"])
+    published = [head for head in laid.head if head.endswith("(paper)")]
+    assert published == ["BCE (paper)", "RETDM (paper)", "CL (paper)"]
+    for rows in laid.families.values():
+        assert {len(row) for row in rows} == {len(laid.head)}

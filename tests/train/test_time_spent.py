@@ -33,6 +33,15 @@ def test_shares_add_up_to_one_and_every_part_is_in_one():
     assert share["communication"] == pytest.approx(92 / (90 + len(PARTS)), abs=1e-3)
 
 
+def test_communication_bounds_the_scaling_efficiency():
+    spent = dict.fromkeys(PARTS, 0.0) | {"data": 10.0, "backward": 60.0, "evaluation": 900.0}
+    assert time_spent(spent, [])["efficiency_at_most"] == 1
+    spent |= {"gather": 5.0, "exchange": 25.0}
+    assert time_spent(spent, [])["efficiency_at_most"] == pytest.approx(0.7)
+    only = dict.fromkeys(PARTS, 0.0) | {"fit": 0.0, "other": 1.0}
+    assert time_spent(only, [])["efficiency_at_most"] == 1
+
+
 def test_speed_is_that_of_the_runs_own_epochs():
     epochs = [
         # Of a run that this one started from.
@@ -81,6 +90,7 @@ def test_a_result_says_where_its_time_went(ranks, shards, tmp_path):
     for part in ("data", "forward", "gather", "mining", "backward", "exchange", "evaluation"):
         assert time["seconds"][part] > 0, part
     assert time["share"]["communication"] > 0
+    assert 0 < time["efficiency_at_most"] < 1
     assert time["images_per_s_per_worker"] == pytest.approx(time["images_per_s"] / 2, abs=1e-3)
 
 
