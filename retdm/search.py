@@ -15,7 +15,7 @@ examples:
   python -m retdm.search s3://bucket/runs/pets-1 --measure --json found.json
 
 Searched is the split test of the run's shard set, or what `python -m retdm.embed` has written.
-Label sets can be searched and asked for where the method embeds them (retdm and its variants).
+Label sets can be searched and asked for where the method embeds them: retdm, its variants, c2ae.
 Needs scikit-learn: pip install 'retdm[search]'
 """
 

@@ -131,11 +131,7 @@ class Predictor:
             images: As in `scores`.
             batch_size: As in `scores`.
         """
-        parts = []
-        for batch in self._batches(images, batch_size):
-            with evaluating(self.method), torch.inference_mode():
-                embedded = self.method.embed(batch.to(self.device, non_blocking=True))
-            parts.append(embedded.float().cpu().numpy())
+        parts = [self.embed_pixels(batch) for batch in self._batches(images, batch_size)]
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
     def score(
@@ -149,6 +145,14 @@ class Predictor:
                 "checkpoint, or train the run again with a smaller optimizer.lr"
             )
         return values
+
+    def embed_pixels(
+        self, images: UInt8[Tensor, "rows 3 side side"]
+    ) -> Float32[np.ndarray, "rows embed"]:
+        """As `embed` for one batch of decoded images."""
+        with evaluating(self.method), torch.inference_mode():
+            embedded = self.method.embed(images.to(self.device, non_blocking=True))
+        return np.asarray(embedded.float().cpu().numpy())
 
     def _batches(
         self, images: Picture | Iterable[Picture], batch_size: int | None

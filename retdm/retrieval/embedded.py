@@ -14,7 +14,6 @@ from retdm.data.split import SplitData
 from retdm.errors import ConfigError
 from retdm.evaluation.npz import read_npz
 from retdm.predictor import Predictor
-from retdm.predictor.embedding import embed_pixels
 from retdm.train.scoring import open_loader
 
 _REMEDY = "write it again with `python -m retdm.embed`"
@@ -54,7 +53,7 @@ def embed_split(model: Predictor, data: SplitData) -> Embedded:
     try:
         for batch in batches:
             good = batch.valid.numpy()
-            parts.append(embed_pixels(model, batch.images)[good])
+            parts.append(model.embed_pixels(batch.images)[good])
             rows.append(batch.indices.numpy()[good])
     finally:
         loader.close()

@@ -30,18 +30,16 @@ Measures = dict[str, float]
 
 
 def image_to_image(
-    embeddings: Float32[ndarray, "images embed"],
+    points: Float32[ndarray, "images embed"],
     targets: Bool[ndarray, "images labels"],
     *,
-    by_angle: bool,
     at: Sequence[int],
 ) -> Measures:
     """Each image as a query among the others.
 
     Args:
-        embeddings: Of the images.
+        points: The images.
         targets: Their labels.
-        by_angle: See `Nearest`.
         at: Lengths k of lists.
 
     Returns:
@@ -49,7 +47,7 @@ def image_to_image(
         each k.
     """
     # One more, for itself is among them, if not always first: others may lie at the same point.
-    rows = Nearest(embeddings, by_angle=by_angle).search(embeddings, max(at) + 1).rows
+    rows = Nearest(points).search(points, max(at) + 1).rows
     others = _without_itself(rows)
     found: Measures = {}
     for name, relevant in (("shared", _shares(targets)), ("same", _same(targets))):
@@ -58,20 +56,18 @@ def image_to_image(
 
 
 def labels_to_image(
-    embeddings: Float32[ndarray, "images embed"],
+    points: Float32[ndarray, "images embed"],
     targets: Bool[ndarray, "images labels"],
-    embed_sets: Callable[[Bool[ndarray, "sets labels"]], Float32[ndarray, "sets embed"]],
+    place: Callable[[Bool[ndarray, "sets labels"]], Float32[ndarray, "sets embed"]],
     *,
-    by_angle: bool,
     at: Sequence[int],
 ) -> Measures:
     """Each distinct label set as a query among the images, and each image among the sets.
 
     Args:
-        embeddings: Of the images.
+        points: The images.
         targets: Their labels.
-        embed_sets: The label net.
-        by_angle: See `Nearest`.
+        place: From label sets to points of the same space.
         at: Lengths k of lists.
 
     Returns:
@@ -79,11 +75,11 @@ def labels_to_image(
     """
     numbered = LabelSets(torch.from_numpy(targets))
     sets, own = numbered.targets.numpy(), numbered.set_id.numpy()
-    points = embed_sets(sets)
+    set_points = place(sets)
     asked = sets.any(axis=1)
-    rows = Nearest(embeddings, by_angle=by_angle).search(points[asked], max(at)).rows
+    rows = Nearest(points).search(set_points[asked], max(at)).rows
     found = _measured("labels", sets[asked], rows, _has_all(targets), at)
-    near = Nearest(points, by_angle=by_angle).search(embeddings, max(at)).rows
+    near = Nearest(set_points).search(points, max(at)).rows
     hits, one = near == own[:, None], np.ones(len(own), np.int64)
     for k in at:
         found[f"label_sets.hit@{k}"] = float(hits[:, :k].any(axis=1).mean())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,12 +11,12 @@ from retdm import console
 from retdm.bank import LabelSets
 from retdm.data.split import open_split
 from retdm.evaluation.strict_json import strict_json
-from retdm.methods.retdm import Retdm
+from retdm.methods.common_space import common_space
 from retdm.predictor import Predictor, load
-from retdm.predictor.embedding import by_angle, embed_label_sets, to_targets
 from retdm.retrieval.embedded import Embedded, check_fits, embed_split, from_npz
 from retdm.retrieval.measure import image_to_image, labels_to_image
 from retdm.retrieval.nearest import Found, Nearest
+from retdm.retrieval.space import image_points, label_points, to_targets
 from retdm.storage import open_file
 
 _AT = (1, 5, 10)
@@ -64,15 +65,10 @@ def _among(asked: Asked, model: Predictor) -> Embedded:
 
 
 def _measure(asked: Asked, model: Predictor, among: Embedded) -> None:
-    images = among.embeddings, among.targets
-    found = image_to_image(*images, by_angle=by_angle(model), at=_AT)
-    if isinstance(model.method, Retdm):
-        found |= labels_to_image(
-            *images,
-            lambda targets: embed_label_sets(model, targets),
-            by_angle=by_angle(model),
-            at=_AT,
-        )
+    images = image_points(model, among.embeddings), among.targets
+    found = image_to_image(*images, at=_AT)
+    if common_space(model.method) is not None:
+        found |= labels_to_image(*images, partial(label_points, model), at=_AT)
     width = max(map(len, found))
     for name, value in found.items():
         print(f"{name:{width}}  {value:.4f}")
@@ -84,19 +80,19 @@ def _measure(asked: Asked, model: Predictor, among: Embedded) -> None:
 
 def _found(asked: Asked, model: Predictor, among: Embedded) -> Iterator[str]:
     if asked.labels is None:
-        query = model.embed(str(asked.image))
+        query = image_points(model, model.embed(str(asked.image)))
     else:
         chosen = [name for given in asked.labels.split(",") if (name := given.strip())]
-        query = embed_label_sets(model, to_targets([chosen], model.labels))
+        query = label_points(model, to_targets([chosen], model.labels))
     names: Sequence[str]
     if asked.wanted == "images":
-        points, targets, names = among.embeddings, among.targets, among.keys
+        points, targets, names = image_points(model, among.embeddings), among.targets, among.keys
     else:
         sets = LabelSets(torch.from_numpy(among.targets))
         targets = sets.targets.numpy()
-        points = embed_label_sets(model, targets)
+        points = label_points(model, targets)
         names = [console.counted(count, "image") for count in np.bincount(sets.set_id).tolist()]
-    found = Nearest(points, by_angle=by_angle(model)).search(query, asked.k)
+    found = Nearest(points).search(query, asked.k)
     return _lines(found, names, [_words(row, among.labels) for row in targets])
 
 

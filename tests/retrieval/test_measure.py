@@ -22,13 +22,9 @@ def space(seed, images=30, labels=3, width=4):
     return points.astype(np.float32), targets, lambda sets: (sets @ net).astype(np.float32)
 
 
-def ordered(query, points, by_angle):
+def ordered(query, points):
     """Numbers of the points from the nearest on."""
-
-    def scaled(x):
-        return [v / max(math.hypot(*x), 1e-12) for v in x] if by_angle else list(x)
-
-    distances = [math.dist(scaled(query), scaled(point)) for point in points]
+    distances = [math.dist(query, point) for point in points]
     return sorted(range(len(points)), key=distances.__getitem__)
 
 
@@ -39,11 +35,10 @@ def means(lists, k):
     return precision, sum(reference(flags, there) for flags, there in kept) / len(kept)
 
 
-@pytest.mark.parametrize("by_angle", [True, False])
-def test_images_among_the_others(by_angle, monkeypatch):
+def test_images_among_the_others(monkeypatch):
     monkeypatch.setattr(measure, "_AT_ONCE", 7)
     points, targets, _ = space(1)
-    found = image_to_image(points, targets, by_angle=by_angle, at=AT)
+    found = image_to_image(points, targets, at=AT)
     rules = {
         "shared": lambda a, b: bool((a & b).any()),
         "same": lambda a, b: bool((a == b).all()),
@@ -51,7 +46,7 @@ def test_images_among_the_others(by_angle, monkeypatch):
     for name, relevant in rules.items():
         lists = []
         for i in range(len(points)):
-            others = [j for j in ordered(points[i], points, by_angle) if j != i]
+            others = [j for j in ordered(points[i], points) if j != i]
             flags = [relevant(targets[i], targets[j]) for j in others]
             lists.append((flags, sum(flags)))
         for k in AT:
@@ -60,10 +55,9 @@ def test_images_among_the_others(by_angle, monkeypatch):
             assert found[f"images.{name}.mAP@{k}"] == pytest.approx(expected[1])
 
 
-@pytest.mark.parametrize("by_angle", [True, False])
-def test_label_sets_and_images_find_each_other(by_angle):
+def test_label_sets_and_images_find_each_other():
     points, targets, net = space(2)
-    found = labels_to_image(points, targets, net, by_angle=by_angle, at=AT)
+    found = labels_to_image(points, targets, net, at=AT)
     sets = sorted({tuple(row) for row in targets.tolist()})
     embedded = net(np.array(sets))
     lists = []
@@ -71,10 +65,10 @@ def test_label_sets_and_images_find_each_other(by_angle):
         if any(one):
             has = [all(there for there, asked in zip(row, one, strict=True) if asked)
                    for row in targets.tolist()]  # fmt: skip
-            flags = [has[j] for j in ordered(point, points, by_angle)]
+            flags = [has[j] for j in ordered(point, points)]
             lists.append((flags, sum(flags)))
     places = [
-        ordered(point, embedded, by_angle).index(sets.index(tuple(row)))
+        ordered(point, embedded).index(sets.index(tuple(row)))
         for point, row in zip(points, targets.tolist(), strict=True)
     ]
     for k in AT:
@@ -90,7 +84,7 @@ def test_label_sets_and_images_find_each_other(by_angle):
 def test_an_image_is_not_found_by_itself_even_where_others_lie_at_its_place():
     points = np.ones((5, 2), np.float32)
     targets = np.array([[True], [False], [False], [False], [False]])
-    found = image_to_image(points, targets, by_angle=False, at=(4,))
+    found = image_to_image(points, targets, at=(4,))
     # No other has its label: of the five queries, that one counts nowhere, and none finds it.
     assert math.isnan(found["images.shared.precision@4"])
     assert found["images.same.precision@4"] == pytest.approx(3 / 4)
@@ -99,6 +93,6 @@ def test_an_image_is_not_found_by_itself_even_where_others_lie_at_its_place():
 def test_images_without_labels_share_none_and_have_the_same():
     points, _, _ = space(3, images=4)
     targets = np.zeros((4, 2), dtype=bool)
-    found = image_to_image(points, targets, by_angle=False, at=(1,))
+    found = image_to_image(points, targets, at=(1,))
     assert math.isnan(found["images.shared.mAP@1"])
     assert found["images.same.mAP@1"] == 1.0

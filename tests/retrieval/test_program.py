@@ -93,6 +93,12 @@ def test_a_method_without_a_label_net_searches_images_alone(trained, photos, cap
     assert "method bce has no embeddings of labels; take a run of" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("method", ["retdm-one-way", "c2ae"])
+def test_every_method_that_embeds_labels_is_searched_by_them(trained, method, capsys):
+    assert run(search_main, trained.run(method), "--measure") == 0
+    assert "label_sets.hit@1" in capsys.readouterr().out
+
+
 def test_embeddings_of_another_model_are_refused(trained, file, photos, capsys):
     assert run(search_main, trained.run("bce"), "--image", photos[0], "--among", file) == 2
     assert re.search(r"embeddings by .*retdm .*, not by .*bce .*; write", capsys.readouterr().err)
