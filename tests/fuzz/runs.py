@@ -1,32 +1,21 @@
-"""What runs leave on storage, and score files of any model."""
+"""What runs leave on storage."""
 
 import hashlib
-import io
 import json
 import random
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from retdm.bank import Bank
-from retdm.config import Config, OptimizerSettings, parse
+from retdm.config import Config, OptimizerSettings
 from retdm.data.bad import BadSample
-from retdm.evaluation import evaluate, strict_json
-from retdm.evaluation.score_file import parse_scores
+from retdm.evaluation import strict_json
 from retdm.methods import MicroBatches
 from retdm.onray.run_record import RUN, is_finished
-from retdm.predictor.bundle import (
-    DESCRIPTION,
-    Description,
-    Preprocessing,
-    read_description,
-)
-from retdm.retrieval.embedded import Embedded, from_npz, to_npz
 from retdm.storage import open_store
-from retdm.train import feature_file
 from retdm.train.archive import load_archive
 from retdm.train.checkpoint import TrainingState, file_of, flatten, load, save
 from retdm.train.history import (
@@ -43,7 +32,7 @@ from retdm.train.schedule import StageOptimizer
 from retdm.train.skipped import SkippedSteps
 from retdm.train.tally import EpochTally
 from tests.checkpoints import entry, kept, whole_state
-from tests.fuzz.containers import edited_npy, edited_zip
+from tests.fuzz.containers import edited_zip
 from tests.fuzz.mutation import damaged, edited_json, edited_table, one_of, other_encoding, spliced
 from tests.fuzz.target import Reader, Target
 
@@ -213,101 +202,6 @@ def _record(file: str) -> Any:
     return prepare
 
 
-def _bundle(folder: Path) -> tuple[list[bytes], Reader]:
-    store = open_store(str(folder))
-    about = Description(
-        run="r",
-        checkpoint="a",
-        data="scenes",
-        data_digest="d" * 64,
-        labels=("a", "b"),
-        threshold=0.5,
-        thresholds={"a": 0.25, "b": 1.0},
-        preprocessing=Preprocessing(size=32, resize=37),
-        metrics={"test": {"mAP": 0.5, "toolbox.one_error": None}},
-        versions={"torch": "2"},
-        config=Config().model_dump(mode="json"),
-        weights_sha256="0" * 64,
-    )
-
-    def read(given: bytes) -> None:
-        store.write(DESCRIPTION, given)
-        found = read_description(store)
-        parse(Config, found.config, source="bundle")
-
-    return [about.model_dump_json(indent=1).encode()], read
-
-
-def _scores(folder: Path) -> tuple[list[bytes], Reader]:
-    scores = np.linspace(0, 1, 12).reshape(4, 3)
-    seeds = []
-    for write in (np.savez, np.savez_compressed):
-        out = io.BytesIO()
-        write(out, scores=scores, targets=scores > 0.4, names=np.array(["a", "b"]))
-        seeds.append(out.getvalue())
-
-    def read(given: bytes) -> None:
-        evaluate(*parse_scores(given, name="s.npz"), threshold=0.5)
-
-    return seeds, read
-
-
-def _embeddings(folder: Path) -> tuple[list[bytes], Reader]:
-    points = np.arange(12, dtype=np.float32).reshape(3, 4)
-    keys, labels = ("a", "b", "c"), ("sea", "sky")
-    made = Embedded(points, keys, np.eye(3, 2, dtype=np.bool_), labels, "x stage3-epoch001")
-
-    def read(given: bytes) -> None:
-        found = from_npz(given, name="e.npz")
-        _ = found.embeddings.sum(), found.targets.sum(), [*found.keys, *found.labels, found.model]
-
-    return [to_npz(made)], read
-
-
-def _features(folder: Path) -> tuple[list[bytes], Reader]:
-    store = open_store(str(folder))
-    about: dict[str, str | int] = {"backbone": "vgg16", "size": 32}
-    values = np.arange(12, dtype=np.float32).reshape(3, 4)
-    bad = (BadSample("train", "a.tar", "k", "r"),)
-    features = feature_file.Features(values, np.array([0, 1, 3]), bad)
-    feature_file.write(store, about, features)
-    name = feature_file.file_name(about)
-
-    def read(given: bytes) -> None:
-        (folder / name).write_bytes(given)
-        found = feature_file.read(store, about, images=4)
-        if found is not None:
-            _ = found.values.mean(), found.rows.max(), sorted(found.bad)
-
-    return [(folder / name).read_bytes()], read
-
-
-def _sealed_features(members: dict[str, bytes]) -> None:
-    """Give a features file the checksum of what it holds, if that can be read."""
-    try:
-        arrays = {
-            name.removesuffix(".npy"): np.load(io.BytesIO(content))
-            for name, content in members.items()
-            if name != "checksum.npy" and len(content) < 1 << 20
-        }
-        checksum = feature_file._checksum(arrays)
-    except (Exception, MemoryError):
-        return
-    out = io.BytesIO()
-    np.save(out, checksum)
-    members["checksum.npy"] = out.getvalue()
-
-
-def _edited_array(rng: random.Random, content: bytes) -> bytes:
-    start = 10 + int.from_bytes(content[8:10], "little")
-    if content[start : start + 1] in (b"{", b"[") and rng.random() < 0.7:
-        text = np.frombuffer(edited_json(rng, content[start:]), dtype=np.uint8)
-        out = io.BytesIO()
-        np.save(out, text)
-        return out.getvalue()
-    return rng.choice((edited_npy, edited_npy, damaged))(rng, content)
-
-
 def _damaged_or_spliced(rng: random.Random, content: bytes) -> bytes:
     return damaged(rng, content) if rng.random() < 0.7 else spliced(rng, [content])
 
@@ -326,14 +220,4 @@ TARGETS = {
     "checkpoint-index": Target(_index, _JSON),
     "run-json": Target(_record(RUN), _JSON),
     "result-json": Target(_record(RESULT), _JSON),
-    "bundle": Target(_bundle, _JSON),
-    "scores": Target(
-        _scores, one_of(edited_zip(_edited_array), edited_zip(_edited_array), damaged)
-    ),
-    "embeddings": Target(
-        _embeddings, one_of(edited_zip(_edited_array), edited_zip(_edited_array), damaged)
-    ),
-    "features": Target(
-        _features, one_of(edited_zip(_edited_array, sealed=_sealed_features), damaged)
-    ),
 }

@@ -11,11 +11,11 @@ import warnings
 
 import pytest
 
-from tests.fuzz import annotations, runs, shard_sets
+from tests.fuzz import annotations, models, runs, shard_sets
 from tests.fuzz.limits import attempt
 
 INPUTS = int(os.environ.get("RETDM_FUZZ") or 200)
-TARGETS = {**annotations.TARGETS, **shard_sets.TARGETS, **runs.TARGETS}
+TARGETS = {**annotations.TARGETS, **shard_sets.TARGETS, **runs.TARGETS, **models.TARGETS}
 
 
 @pytest.mark.timeout(0 if "RETDM_FUZZ" in os.environ else 300)
