@@ -20,9 +20,7 @@ def photo(number):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize(
-    "batch_size, sizes", [(4, [4, 4, 2]), (10, [10]), (99, [10]), (1, [1] * 10)]
-)
+@pytest.mark.parametrize("batch_size, sizes", [(4, [4, 4, 2]), (10, [10]), (99, [10])])
 def test_batches_are_in_order_whoever_decodes(threads, batch_size, sizes):
     batches = list(decode_ahead(range(10), photo, DECODER, batch_size=batch_size, threads=threads))
     assert [len(batch.items) for batch in batches] == sizes
