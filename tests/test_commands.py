@@ -16,6 +16,10 @@ def run(monkeypatch, *arguments):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_is_the_program_of_that_name(monkeypatch, capsys, name):
+    # As in a process of its own, which has not imported it.
+    for module in (f"retdm.{name}", f"retdm.{name}.__main__"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     with pytest.raises(SystemExit, match="0"):
         run(monkeypatch, name, "--help")
     assert capsys.readouterr().out.startswith(f"usage: python -m retdm.{name} [-h]")

@@ -1,6 +1,7 @@
 """`python -m retdm.predict`: labels and scores of images, by the model of a run or a bundle."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -88,4 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # Before torch is imported: without a GPU its threads share the cores with those that decode,
+    # and would keep them busy with waiting for one another.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(console.run(lambda: main(sys.argv[1:])))

@@ -22,7 +22,7 @@ _QUICK = {
     "bench_metrics": ["--images", "500", "--labels", "20", "--repeats", "1"],
     "bench_mining": ["--batch", "32", "--rounds", "1", "--growth", "1000x80"],
     "bench_plan": ["--samples", "20000", "--shards", "20", "--rounds", "1"],
-    "bench_predict": ["--backbones", "timm:test_resnet", "--images", "32", "--rounds", "1"],
+    "bench_predict": ["--nets", "timm:test_resnet@32", "--images", "32", "--rounds", "1"],
     "bench_resize": ["--samples", "64", "--rounds", "1"],
     "bench_search": ["--trials", "1"],
     "bench_step": ["--backbones", "timm:tf_efficientnet_lite0", "--rows", "2", "--steps", "1"],

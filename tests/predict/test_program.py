@@ -65,6 +65,15 @@ def test_scores_of_a_split_are_those_of_evaluate(trained, tmp_path, method):
     assert json.loads((tmp_path / "m.json").read_text())["metrics"] == metrics
 
 
+@pytest.mark.slow
+def test_processes_that_decode_change_nothing(url, evaluated, tmp_path):
+    given = ["--split", "test", "--workers", 1, "--json", tmp_path / "o"]
+    assert run(url, *given) == 0
+    labels = retdm.load(url).labels
+    found = [[row["scores"][name] for name in labels] for row in lines(tmp_path / "o")]
+    np.testing.assert_array_equal(np.array(found, np.float32), evaluated)
+
+
 def test_photos_of_a_folder_score_as_evaluated_in_every_format(url, photos, evaluated, tmp_path):
     out = {kind: tmp_path / f"out.{kind}" for kind in ("json", "csv", "parquet")}
     options = [part for kind, path in out.items() for part in (f"--{kind}", path)]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from retdm.errors import StorageError
-from retdm.storage import arrow_filesystem, join_url, open_store
+from retdm.errors import ConfigError, StorageError
+from retdm.storage import arrow_filesystem, join_url, open_file, open_store
 
 
 def test_paths_and_file_urls_are_the_same_place(tmp_path: Path) -> None:
@@ -77,3 +77,15 @@ def test_the_client_of_s3_is_imported_where_it_is_used(url: str, imported: bool)
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == f"{imported}\n", done.stderr
+
+
+def test_a_file_is_its_folder_and_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_file("a.json") == (open_store(str(tmp_path)), "a.json")
+    assert open_file("/a.json") == (open_store("/"), "a.json")
+    store, name = open_file("s3://photos/sets/a.json")
+    assert (store.url, name) == ("s3://photos/sets", "a.json")
+    with pytest.raises(ConfigError, match="'sets/' names a folder, not a file; add a file name"):
+        open_file("sets/")
