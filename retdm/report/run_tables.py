@@ -66,7 +66,8 @@ def _family(title: str, head: list[str], rows: list[list[str]]) -> Table:
 def baselines(runs: Sequence[RunFiles]) -> list[str]:
     """What a model without eyes would reach."""
     return [
-        f"{run.name}: a model that gives all images the same scores has a test mAP of {value:.4f}."
+        f"{run.name}: a model that gives all images the same scores has a mAP of {value:.4f} on "
+        f"split {', '.join(run.result['metrics'])}."
         for run in runs
         if run.result and (value := run.result.get("baseline", {}).get("label_frequency_mAP"))
     ]
