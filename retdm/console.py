@@ -81,6 +81,16 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def plain(text: str) -> str:
+    r"""Text of strangers for a terminal, which would obey what control characters say.
+
+    Example:
+        >>> plain("a\x1b[2Jb\n")
+        'a\\x1b[2Jb\\n'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def count(text: str) -> int:
     """A whole number from 1 on as it is typed on a command line."""
     if not text.isdecimal() or int(text) < 1:

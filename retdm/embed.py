@@ -25,7 +25,6 @@ def main(arguments: Sequence[str]) -> int:
     from retdm.predictor import load
     from retdm.retrieval.embedded import embed_split, to_npz
 
-    console.quiet_clients()
     store, name = open_file(args.out)
     model = load(args.model, checkpoint=args.checkpoint)
     data = open_split(args.data or model.config.data.url, args.split)

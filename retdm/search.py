@@ -11,10 +11,10 @@ _EXAMPLES = """\
 examples:
   python -m retdm.search s3://bucket/runs/pets-1 --image photo.jpg
   python -m retdm.search s3://bucket/runs/pets-1 --image photo.jpg --for labels
-  python -m retdm.search s3://bucket/runs/pets-1 --labels "cat, sofa" --among pets.npz -k 20
+  python -m retdm.search s3://bucket/runs/pets-1 --label cat --label sofa --among pets.npz -k 20
   python -m retdm.search s3://bucket/runs/pets-1 --measure --json found.json
 
-Searched is the split test of the run's shard set, or what `python -m retdm.embed` has written.
+Searched is the test split of the run's shard set, or what `python -m retdm.embed` has written.
 Label sets can be searched and asked for where the method embeds them: retdm, its variants, c2ae.
 Needs scikit-learn: pip install 'retdm[search]'
 """
@@ -25,8 +25,12 @@ def main(arguments: Sequence[str]) -> int:
     args = _parser().parse_args(arguments)
     if args.json is not None and not args.measure:
         raise ConfigError("--json is for the numbers of --measure; add that")
-    if args.labels is not None and args.wanted == "labels":
-        raise ConfigError("--labels finds images; leave --for labels out, or give an --image")
+    if args.measure and (args.k is not None or args.wanted is not None):
+        raise ConfigError("--measure has its own lists in each direction; leave -k and --for out")
+    if args.label and args.wanted == "labels":
+        raise ConfigError("--label finds images; leave --for labels out, or give an --image")
+    if args.among is not None and args.split is not None:
+        raise ConfigError("--among has its split in it; leave --split out")
     # Importing torch takes seconds, which wrong usage need not wait for.
     from retdm.retrieval.program import Asked, search
 
@@ -46,7 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--image", metavar="FILE", help="what is near this image, path or URL?")
-    asked.add_argument("--labels", metavar="A,B", help="which images are near these labels?")
+    asked.add_argument(
+        "--label",
+        action="append",
+        metavar="NAME",
+        help="which images are near this label, or several of them; give it once for each",
+    )
     asked.add_argument(
         "--measure",
         action="store_true",
@@ -56,16 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         "--for",
         dest="wanted",
         choices=("images", "labels"),
-        default="images",
-        help="what is searched: the split's images or its label sets (default: %(default)s)",
+        help="what is searched: the split's images (default) or its label sets",
     )
-    parser.add_argument(
-        "-k", type=console.count, default=10, help="how many are listed (default: %(default)s)"
-    )
+    parser.add_argument("-k", type=console.count, help="how many are listed (default: 10)")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--among", metavar="FILE", help="embeddings of `python -m retdm.embed`")
     where.add_argument("--data", metavar="URL", help="shard set (default: that of the run)")
-    parser.add_argument("--split", default="test", help="of the shard set (default: %(default)s)")
+    parser.add_argument("--split", help="of the shard set (default: the run's test split)")
     parser.add_argument(
         "--checkpoint", default="best", metavar="NAME", help='"best" (default), "latest" or a name'
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from retdm import console
 from retdm.predict.rows import Row
 
 _WIDEST = 60
@@ -21,8 +22,9 @@ def line(row: Row, labels: Sequence[str], *, width: int) -> str:
         >>> line(row, ["sea", "sky"], width=8)
         'a.jpg     sky 0.90, sea 0.75'
     """
+    image = console.plain(row.image)
     if row.labels is None or row.scores is None:
-        return f"{row.image:{width}}  error: {row.error}"
+        return f"{image:{width}}  error: {row.error}"
     score_of = dict(zip(labels, row.scores.tolist(), strict=True))
-    found = ", ".join(f"{label} {score_of[label]:.2f}" for label in row.labels)
-    return f"{row.image:{width}}  {found or '-'}"
+    found = ", ".join(f"{console.plain(label)} {score_of[label]:.2f}" for label in row.labels)
+    return f"{image:{width}}  {found or '-'}"

@@ -5,7 +5,7 @@ time, and a process would take longer to start than a few hundred images to deco
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -43,7 +43,7 @@ def decode_ahead(
     *,
     batch_size: int,
     threads: int,
-) -> Iterator[Decoded[T]]:
+) -> Generator[Decoded[T]]:
     """Batches of `items` in their order, each but the last of `batch_size`.
 
     Args:

@@ -109,14 +109,15 @@ def load_bundle(store: Store, device: torch.device) -> Predictor:
         StorageError: If it cannot be read.
     """
     about = read_description(store)
-    config = parse(Config, about.config, source=f"{store.url}/{DESCRIPTION}: config")
+    where = f"{store.url}/{DESCRIPTION}"
+    config = parse(Config, about.config, source=f"{where}: config")
     method = build_method(config, labels=len(about.labels), load_weights=False)
-    method.load_state_dict(_weights(store, about.weights_sha256))
+    method.load_state_dict(read_weights(store, about.weights_sha256))
     method.to(device).eval()
     fitted = None
     if about.thresholds is not None:
         fitted = np.array([about.thresholds[label] for label in about.labels])
-    return Predictor(
+    model = Predictor(
         config=config,
         method=method,
         labels=about.labels,
@@ -128,6 +129,13 @@ def load_bundle(store: Store, device: torch.device) -> Predictor:
             data_digest=about.data_digest,
         ),
     )
+    said = about.threshold, about.preprocessing.size, about.preprocessing.resize
+    if said != (config.run.threshold, model.decoder.size, model.decoder.resize):
+        raise CheckpointError(
+            f"{where}: threshold and preprocessing are not those of config, by which it was "
+            f"trained; {_AGAIN}"
+        )
+    return model
 
 
 def need(*modules: str, to: str) -> None:
@@ -143,7 +151,14 @@ def need(*modules: str, to: str) -> None:
             )
 
 
-def _weights(store: Store, sha256: str) -> dict[str, Any]:
+def read_weights(store: Store, sha256: str) -> dict[str, Any]:
+    """The tensors of a bundle by name.
+
+    Raises:
+        CheckpointError: If they are damaged.
+        ConfigError: If safetensors is not installed.
+        StorageError: If they cannot be read.
+    """
     need("safetensors", to="a bundle")
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -161,7 +176,7 @@ def _weights(store: Store, sha256: str) -> dict[str, Any]:
         )
     try:
         return load(content)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError) as error:  # of a kind of number that torch has not
         raise CheckpointError(f"{store.url}/{WEIGHTS}: {error}; {_AGAIN}") from None
 
 

@@ -1,7 +1,9 @@
 """A trained model that takes images as they come and gives labels, scores or embeddings."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -63,6 +65,15 @@ class Predictor:
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.method.parts["image"].buffers()).device
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over weights, labels and what images are reduced to: a model is known by it."""
+        sha = hashlib.sha256(repr((self.labels, self.decoder)).encode())
+        for name, tensor in self.method.state_dict().items():
+            sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            sha.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
+        return sha.hexdigest()
 
     def thresholds(self, which: str | float | None = None) -> Thresholds:
         """The threshold of each label.
@@ -132,19 +143,14 @@ class Predictor:
             batch_size: As in `scores`.
         """
         parts = [self.embed_pixels(batch) for batch in self._batches(images, batch_size)]
-        return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+        return np.concatenate(parts) if parts else self._nothing()
 
     def score(
         self, images: UInt8[Tensor, "rows 3 side side"]
     ) -> Float32[np.ndarray, "rows labels"]:
         """As `scores` for one batch of decoded images."""
         values = self.method.scores(images.to(self.device, non_blocking=True)).cpu().numpy()
-        if not np.isfinite(values).all():
-            raise DivergenceError(
-                f"{self.origin.url}: the network's scores are not finite numbers; use another "
-                "checkpoint, or train the run again with a smaller optimizer.lr"
-            )
-        return values
+        return self._finite(values, "scores")
 
     def embed_pixels(
         self, images: UInt8[Tensor, "rows 3 side side"]
@@ -152,7 +158,21 @@ class Predictor:
         """As `embed` for one batch of decoded images."""
         with evaluating(self.method), torch.inference_mode():
             embedded = self.method.embed(images.to(self.device, non_blocking=True))
-        return np.asarray(embedded.float().cpu().numpy())
+        return self._finite(embedded.float().cpu().numpy(), "embeddings")
+
+    def _nothing(self) -> Float32[np.ndarray, "0 embed"]:
+        side = self.config.data.image_size
+        return self.embed_pixels(torch.zeros((1, 3, side, side), dtype=torch.uint8))[:0]
+
+    def _finite(
+        self, values: Float32[np.ndarray, "rows columns"], what: str
+    ) -> Float32[np.ndarray, "rows columns"]:
+        if not np.isfinite(values).all():
+            raise DivergenceError(
+                f"{self.origin.url}: the network's {what} are not finite numbers; use another "
+                "checkpoint, or train the run again with a smaller optimizer.lr"
+            )
+        return values
 
     def _batches(
         self, images: Picture | Iterable[Picture], batch_size: int | None
@@ -165,9 +185,11 @@ class Predictor:
             pictures, content_of, self.decoder, batch_size=size, threads=self.threads
         )
         begin = 0
-        for batch in decoded:
-            for row, error in sorted(batch.bad.items()):
-                where = name_of(batch.items[row], begin + row)
-                raise BadSampleError(f"{where}: {error}")
-            begin += len(batch.items)
-            yield batch.images
+        # Closed, or its threads would live as long as the traceback of an error does.
+        with closing(decoded):
+            for batch in decoded:
+                for row, error in sorted(batch.bad.items()):
+                    where = name_of(batch.items[row], begin + row)
+                    raise BadSampleError(f"{where}: {error}")
+                begin += len(batch.items)
+                yield batch.images

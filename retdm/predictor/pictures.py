@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from retdm.data.decode import Pixels
+from retdm.data.image_files import DAMAGE
 from retdm.errors import BadSampleError
 from retdm.storage import open_file
 
@@ -44,7 +45,10 @@ def content_of(picture: Picture) -> bytes | Pixels:
         store, name = open_file(os.fspath(picture))
         return store.read(name)
     if isinstance(picture, Image.Image):
-        return np.array(picture.convert("RGB"))
+        try:
+            return np.array(picture.convert("RGB"))
+        except DAMAGE as error:  # Pillow decodes when pixels are first wanted
+            raise BadSampleError(f"cannot be decoded ({error}); {_WANTED}") from error
     if not isinstance(picture, np.ndarray):
         raise BadSampleError(f"is a {type(picture).__name__}; {_WANTED}")
     if picture.dtype != np.uint8 or not picture.size or not _has_shape(picture):

@@ -13,11 +13,13 @@ from retdm.data.bad import BadSamples
 from retdm.data.split import SplitData
 from retdm.errors import ConfigError
 from retdm.evaluation.npz import read_npz
+from retdm.labels import LabelSpace
 from retdm.predictor import Predictor
+from retdm.train.checkpoint import check_labels
 from retdm.train.scoring import open_loader
 
 _REMEDY = "write it again with `python -m retdm.embed`"
-_ARRAYS = ("embeddings", "keys", "targets", "labels", "model")
+_ARRAYS = ("embeddings", "keys", "targets", "labels", "model", "digest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,9 @@ class Embedded:
     labels: tuple[str, ...]
     """Names of the columns of `targets`."""
     model: str
-    """Which one: URL and checkpoint."""
+    """Which one: URL and checkpoint, for people."""
+    digest: str
+    """Of the model, by which it is known again wherever it lies."""
 
 
 def embed_split(model: Predictor, data: SplitData) -> Embedded:
@@ -41,8 +45,10 @@ def embed_split(model: Predictor, data: SplitData) -> Embedded:
 
     Raises:
         BadSampleError: If more than `data.max_bad_samples` images cannot be decoded.
+        CheckpointError: If the split has other labels than the model.
         StorageError: If the storage cannot be read.
     """
+    check_labels(LabelSpace(model.labels), data.label_space, what=model.origin.url, data=data.url)
     settings, parts, rows = model.config.data, [], []
     bad = BadSamples(settings.max_bad_samples)
     loader = open_loader(data, settings, model.device, bad=bad)
@@ -63,13 +69,9 @@ def embed_split(model: Predictor, data: SplitData) -> Embedded:
         keys=tuple(data.table.keys[row] for row in chosen.tolist()),
         targets=data.table.targets[chosen],
         labels=data.label_space.names,
-        model=name_of(model),
+        model=f"{model.origin.url} {model.origin.checkpoint}",
+        digest=model.digest,
     )
-
-
-def name_of(model: Predictor) -> str:
-    """A model in a word, by which its embeddings are known again."""
-    return f"{model.origin.url} {model.origin.checkpoint}"
 
 
 def to_npz(embedded: Embedded) -> bytes:
@@ -82,6 +84,7 @@ def to_npz(embedded: Embedded) -> bytes:
         targets=embedded.targets,
         labels=np.array(embedded.labels, dtype=np.str_),
         model=np.array(embedded.model),
+        digest=np.array(embedded.digest),
     )
     return file.getvalue()
 
@@ -107,20 +110,20 @@ def from_npz(content: bytes, *, name: str) -> Embedded:
     arrays = {array: np.asarray(arrays[array]) for array in _ARRAYS}
     embeddings, targets = arrays["embeddings"], arrays["targets"]
     keys, labels = arrays["keys"], arrays["labels"]
+    words = arrays["model"], arrays["digest"]
     together = embeddings.ndim == 2 and keys.shape == embeddings.shape[:1] and labels.ndim == 1
     if not (
         together
         and targets.shape == (*keys.shape, *labels.shape)
         and embeddings.dtype == np.float32
         and targets.dtype == np.bool_
-        and arrays["model"].ndim == 0
-        and all(map(_is_text, (keys, labels, arrays["model"])))
+        and all(word.ndim == 0 for word in words)
+        and all(map(_is_text, (keys, labels, *words)))
         and np.isfinite(embeddings).all()
     ):
         raise ConfigError(f"{name}: its arrays do not belong together; {_REMEDY}")
-    return Embedded(
-        embeddings, tuple(keys.tolist()), targets, tuple(labels.tolist()), str(arrays["model"])
-    )
+    names = tuple(keys.tolist()), tuple(labels.tolist())
+    return Embedded(embeddings, names[0], targets, names[1], *map(str, words))
 
 
 def _is_text(array: "np.ndarray[tuple[int, ...], np.dtype[Any]]") -> bool:
@@ -137,7 +140,8 @@ def check_fits(embedded: Embedded, model: Predictor, *, name: str) -> None:
     Raises:
         ConfigError: If not: points of two models have nothing to do with each other.
     """
-    if embedded.model != name_of(model):
+    if embedded.digest != model.digest:
         raise ConfigError(
-            f"{name}: embeddings by {embedded.model}, not by {name_of(model)}; {_REMEDY} by that"
+            f"{name}: embeddings by another model, {embedded.model} when they were made; "
+            f"{_REMEDY} by this one"
         )

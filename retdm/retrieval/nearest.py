@@ -1,5 +1,6 @@
 """The nearest points, exactly."""
 
+import importlib.util
 from typing import NamedTuple
 
 import numpy as np
@@ -17,16 +18,25 @@ class Found(NamedTuple):
     """Euclidean."""
 
 
+def need_search() -> None:
+    """See that scikit-learn is there.
+
+    Raises:
+        ConfigError: If not; says how to get it.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise ConfigError(
+            "searching needs scikit-learn; install it with: pip install 'retdm[search]'"
+        )
+
+
 class Nearest:
     """Searches among points."""
 
     def __init__(self, points: Float32[ndarray, "points embed"]) -> None:
-        try:
-            from sklearn.neighbors import NearestNeighbors
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                "searching needs scikit-learn; install it with: pip install 'retdm[search]'"
-            ) from error
+        need_search()
+        from sklearn.neighbors import NearestNeighbors
+
         self._size = len(points)
         self._neighbours = NearestNeighbors(algorithm="brute").fit(points)
 

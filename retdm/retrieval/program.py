@@ -6,6 +6,8 @@ from functools import partial
 
 import numpy as np
 import torch
+from jaxtyping import Float32
+from numpy import ndarray
 
 from retdm import console
 from retdm.bank import LabelSets
@@ -15,11 +17,12 @@ from retdm.methods.common_space import common_space
 from retdm.predictor import Predictor, load
 from retdm.retrieval.embedded import Embedded, check_fits, embed_split, from_npz
 from retdm.retrieval.measure import image_to_image, labels_to_image
-from retdm.retrieval.nearest import Found, Nearest
+from retdm.retrieval.nearest import Found, Nearest, need_search
 from retdm.retrieval.space import image_points, label_points, to_targets
 from retdm.storage import open_file
 
 _AT = (1, 5, 10)
+_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,13 @@ class Asked:
 
     model: str
     image: str | None
-    labels: str | None
+    label: list[str] | None
     measure: bool
-    wanted: str
-    k: int
+    wanted: str | None
+    k: int | None
     among: str | None
     data: str | None
-    split: str
+    split: str | None
     checkpoint: str
     json: str | None
 
@@ -45,19 +48,23 @@ def search(asked: Asked) -> None:
     Raises:
         RetdmError: If what was asked for cannot be done.
     """
-    console.quiet_clients()
+    need_search()
     model = load(asked.model, checkpoint=asked.checkpoint)
-    among = _among(asked, model)
     if asked.measure:
-        _measure(asked, model, among)
+        _measure(asked, model, _among(asked, model))
         return
-    for line in _found(asked, model, among):
+    # Before the split is embedded, which takes longer.
+    query = _query(asked, model)
+    for line in _found(asked, model, query, _among(asked, model)):
         print(line)
 
 
 def _among(asked: Asked, model: Predictor) -> Embedded:
     if asked.among is None:
-        return embed_split(model, open_split(asked.data or model.config.data.url, asked.split))
+        settings = model.config.data
+        return embed_split(
+            model, open_split(asked.data or settings.url, asked.split or settings.test_split)
+        )
     store, name = open_file(asked.among)
     embedded = from_npz(store.read(name), name=asked.among)
     check_fits(embedded, model, name=asked.among)
@@ -78,21 +85,26 @@ def _measure(asked: Asked, model: Predictor, among: Embedded) -> None:
         store.write(name, strict_json({**about, "metrics": found}))
 
 
-def _found(asked: Asked, model: Predictor, among: Embedded) -> Iterator[str]:
-    if asked.labels is None:
-        query = image_points(model, model.embed(str(asked.image)))
-    else:
-        chosen = [name for given in asked.labels.split(",") if (name := given.strip())]
-        query = label_points(model, to_targets([chosen], model.labels))
+def _query(asked: Asked, model: Predictor) -> Float32[ndarray, "1 embed"]:
+    if asked.label:
+        return label_points(model, to_targets([asked.label], model.labels))
+    if asked.wanted == "labels":
+        label_points(model, to_targets([[]], model.labels))  # or it has none
+    return image_points(model, model.embed(str(asked.image)))
+
+
+def _found(
+    asked: Asked, model: Predictor, query: Float32[ndarray, "1 embed"], among: Embedded
+) -> Iterator[str]:
     names: Sequence[str]
-    if asked.wanted == "images":
+    if asked.wanted != "labels":
         points, targets, names = image_points(model, among.embeddings), among.targets, among.keys
     else:
         sets = LabelSets(torch.from_numpy(among.targets))
         targets = sets.targets.numpy()
         points = label_points(model, targets)
         names = [console.counted(count, "image") for count in np.bincount(sets.set_id).tolist()]
-    found = Nearest(points).search(query, asked.k)
+    found = Nearest(points).search(query, asked.k or _LISTED)
     return _lines(found, names, [_words(row, among.labels) for row in targets])
 
 
@@ -103,6 +115,7 @@ def _words(targets: "np.ndarray[tuple[int], np.dtype[np.bool_]]", labels: Sequen
 
 def _lines(found: Found, names: Sequence[str], words: Sequence[str]) -> Iterator[str]:
     (rows,), (distances,) = found.rows.tolist(), found.distances.tolist()
-    width = max(len(names[row]) for row in rows)
-    for row, distance in zip(rows, distances, strict=True):
-        yield f"{distance:8.4f}  {names[row]:{width}}  {words[row]}"
+    shown = [console.plain(names[row]) for row in rows]
+    width = max(map(len, shown))
+    for row, name, distance in zip(rows, shown, distances, strict=True):
+        yield f"{distance:8.4f}  {name:{width}}  {console.plain(words[row])}"

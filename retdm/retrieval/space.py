@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from retdm import losses
 from retdm.errors import ConfigError
+from retdm.labels import LabelSpace
 from retdm.methods.base import evaluating
 from retdm.methods.common_space import common_space
 from retdm.predictor import Predictor
@@ -60,13 +61,11 @@ def to_targets(
     """Sets of label names as rows of 0 and 1.
 
     Raises:
-        ConfigError: If a name is none of `labels`.
+        DatasetError: If a name is none of `labels`; offers the nearest.
     """
-    column = {label: number for number, label in enumerate(labels)}
+    space = LabelSpace(tuple(labels))
     targets: Bool[ndarray, "sets labels"] = np.zeros((len(names), len(labels)), dtype=np.bool_)
     for row, chosen in enumerate(names):
         for name in chosen:
-            if name not in column:
-                raise ConfigError(f"no label {name!r}; the model has {', '.join(labels)}")
-            targets[row, column[name]] = True
+            targets[row, space.index(name, where="the model")] = True
     return targets

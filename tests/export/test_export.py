@@ -125,8 +125,16 @@ def edited(bundle, to, change):
         (lambda a: a.update(weights_sha256="0" * 64), r"model\.safetensors: its SHA-256 is "),
         (lambda a: a["config"].update(method="bce"), "its weights do not fit its settings"),
         (lambda a: a["config"].update(metod="bce"), "config: unknown setting metod; did you mean"),
+        (
+            lambda a: a.update(threshold=0.25),
+            "threshold and preprocessing are not those of config",
+        ),
+        (
+            lambda a: a["preprocessing"].update(size=33),
+            "threshold and preprocessing are not those",
+        ),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_a_bundle_that_was_changed_is_refused(bundle, tmp_path, change, message):
     url = edited(bundle, tmp_path / "b", change)

@@ -1,10 +1,12 @@
 """What models leave: bundles, embeddings, features, and score files of any model."""
 
+import hashlib
 import io
 import random
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from retdm.config import Config, parse
 from retdm.data.bad import BadSample
@@ -12,9 +14,11 @@ from retdm.evaluation import evaluate
 from retdm.evaluation.score_file import parse_scores
 from retdm.predictor.bundle import (
     DESCRIPTION,
+    WEIGHTS,
     Description,
     Preprocessing,
     read_description,
+    read_weights,
 )
 from retdm.retrieval.embedded import Embedded, from_npz, to_npz
 from retdm.storage import open_store
@@ -68,11 +72,15 @@ def _scores(folder: Path) -> tuple[list[bytes], Reader]:
 def _embeddings(folder: Path) -> tuple[list[bytes], Reader]:
     points = np.arange(12, dtype=np.float32).reshape(3, 4)
     keys, labels = ("a", "b", "c"), ("sea", "sky")
-    made = Embedded(points, keys, np.eye(3, 2, dtype=np.bool_), labels, "x stage3-epoch001")
+    made = Embedded(points, keys, np.eye(3, 2, dtype=np.bool_), labels, "x a", "d" * 64)
 
     def read(given: bytes) -> None:
         found = from_npz(given, name="e.npz")
-        _ = found.embeddings.sum(), found.targets.sum(), [*found.keys, *found.labels, found.model]
+        _ = (
+            found.embeddings.sum(),
+            found.targets.sum(),
+            [*found.keys, *found.labels, found.model, found.digest],
+        )
 
     return [to_npz(made)], read
 
@@ -121,8 +129,33 @@ def _edited_array(rng: random.Random, content: bytes) -> bytes:
     return rng.choice((edited_npy, edited_npy, damaged))(rng, content)
 
 
+def _weights(folder: Path) -> tuple[list[bytes], Reader]:
+    from safetensors.torch import save
+
+    seed = save({"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)})
+
+    def read(given: bytes) -> None:
+        (folder / WEIGHTS).write_bytes(given)
+        found = read_weights(open_store(str(folder)), hashlib.sha256(given).hexdigest())
+        _ = [tensor.double().sum() for tensor in found.values()]
+
+    return [seed], read
+
+
+def _edited_header(rng: random.Random, content: bytes) -> bytes:
+    """Edit the JSON with which the file begins, or any of its bytes."""
+    size = int.from_bytes(content[:8], "little")
+    if rng.random() < 0.3 or size > len(content):
+        return damaged(rng, content)
+    header = edited_json(rng, content[8 : 8 + size])
+    if rng.random() < 0.3:
+        header = header.replace(b"F32", rng.choice((b"F4", b"F8_E8M0", b"C64", b"U16", b"x")))
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
+
+
 TARGETS = {
     "bundle": Target(_bundle, _JSON),
+    "weights": Target(_weights, _edited_header),
     "scores": Target(
         _scores, one_of(edited_zip(_edited_array), edited_zip(_edited_array), damaged)
     ),

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -80,6 +81,7 @@ def test_a_stack_of_pixels_is_several_photos(model):
 def test_no_photo_gives_no_row(model):
     assert model.scores([]).shape == (0, len(model.labels))
     assert model.predict([]) == []
+    assert model.embed([]).shape == (0, model.config.model.embedding)
 
 
 def test_grey_pixels_are_taken(model):
@@ -138,6 +140,14 @@ def test_a_bad_photo_is_named_with_its_reason(model, photos):
         model.scores(np.zeros((4, 4)))
     with pytest.raises(BadSampleError, match=r"^image 0: is a int; give a path"):
         model.scores([3])
+
+
+def test_a_picture_that_pillow_cannot_finish_is_a_bad_photo(model, photos):
+    content = photos[0].read_bytes()
+    half = Image.open(io.BytesIO(content[: len(content) // 2]))
+    with pytest.raises(BadSampleError, match=r"image 1: cannot be decoded .*; give a path"):
+        model.scores([photos[0], half])
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("retdm-decode")]
 
 
 def test_embeddings_are_what_the_classifier_sees(model, photos):

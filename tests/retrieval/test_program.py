@@ -1,17 +1,21 @@
 """`python -m retdm.embed` and `python -m retdm.search` on a trained run."""
 
+import dataclasses
+import importlib.util
 import json
 import re
-import sys
+import shutil
 
 import numpy as np
 import pytest
+import torch
 
 import retdm
 from retdm import console
 from retdm.data.split import open_split
 from retdm.embed import main as embed_main
-from retdm.retrieval.embedded import from_npz
+from retdm.errors import CheckpointError, DivergenceError
+from retdm.retrieval.embedded import embed_split, from_npz
 from retdm.search import main as search_main
 
 
@@ -61,8 +65,8 @@ def test_a_photo_of_the_split_is_nearest_to_itself(url, file, photos, capsys):
 
 def test_labels_find_images_and_images_find_label_sets(url, file, photos, capsys):
     labels = retdm.load(url).labels
-    asked = f" {labels[1]} ,{labels[0]}"
-    assert run(search_main, url, "--labels", asked, "--among", file) == 0
+    asked = ["--label", labels[1], "--label", labels[0]]
+    assert run(search_main, url, *asked, "--among", file) == 0
     count = len(photos)
     assert len(capsys.readouterr().out.splitlines()) == min(10, count)
     assert run(search_main, url, "--image", photos[0], "--for", "labels", "-k", 99) == 0
@@ -101,7 +105,39 @@ def test_every_method_that_embeds_labels_is_searched_by_them(trained, method, ca
 
 def test_embeddings_of_another_model_are_refused(trained, file, photos, capsys):
     assert run(search_main, trained.run("bce"), "--image", photos[0], "--among", file) == 2
-    assert re.search(r"embeddings by .*retdm .*, not by .*bce .*; write", capsys.readouterr().err)
+    told = capsys.readouterr().err
+    assert re.search(
+        r"embeddings by another model, \S*/retdm \S+ when they were made; write", told
+    )
+
+
+def test_a_model_is_known_again_elsewhere_and_after_training_it_is_another(
+    trained, url, file, photos, tmp_path, capsys
+):
+    moved = tmp_path / "moved"
+    shutil.copytree(url, moved)
+    assert run(search_main, moved, "--image", photos[0], "--among", file) == 0
+    other = retdm.load(str(moved))
+    with torch.no_grad():
+        next(other.method.parameters()).add_(1)
+    assert other.digest != retdm.load(url).digest
+
+
+def test_a_split_of_other_labels_is_refused(url, trained):
+    data = open_split(trained.shards, "test")
+    labels = (*data.label_space.names[:-1], "x")
+    other = dataclasses.replace(data, manifest=data.manifest.model_copy(update={"labels": labels}))
+    message = r"was made for 12 labels, .* has 12 \(missing: .*; extra: x\)"
+    with pytest.raises(CheckpointError, match=message):
+        embed_split(retdm.load(url), other)
+
+
+def test_a_network_that_gives_no_numbers_is_told(url, trained):
+    model = retdm.load(url)
+    with torch.no_grad():
+        next(iter(model.method.parts["image"].parameters())).fill_(float("nan"))
+    with pytest.raises(DivergenceError, match="the network's embeddings are not finite numbers"):
+        embed_split(model, open_split(trained.shards, "test"))
 
 
 def _spoilt(file, path, **arrays):
@@ -131,9 +167,15 @@ def test_a_damaged_file_is_named(url, file, photos, tmp_path, capsys, arrays, me
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--labels", "nonsense"], "no label 'nonsense'; the model has "),
-        (["--labels", "x", "--for", "labels"], "--labels finds images; leave --for labels out"),
+        (
+            ["--label", "treee"],
+            "the model: label 'treee' is not in the label space (12 labels); did",
+        ),
+        (["--label", "x", "--for", "labels"], "--label finds images; leave --for labels out"),
         (["--image", "x", "--json", "y"], "--json is for the numbers of --measure; add that"),
+        (["--measure", "-k", "3"], "--measure has its own lists in each direction; leave -k and"),
+        (["--measure", "--for", "labels"], "--measure has its own lists in each direction"),
+        (["--image", "x", "--split", "val"], "--among has its split in it; leave --split out"),
         (["--image", "/nowhere.jpg"], "/nowhere.jpg"),
     ],
 )
@@ -143,6 +185,7 @@ def test_bad_input_is_one_line_and_status_2(url, file, capsys, arguments, messag
 
 
 def test_without_scikit_learn_it_is_said_how_to_get_it(url, file, photos, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "sklearn.neighbors", None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "sklearn" else find(n))
     assert run(search_main, url, "--image", photos[0], "--among", file) == 2
     assert "install it with: pip install 'retdm[search]'" in capsys.readouterr().err
