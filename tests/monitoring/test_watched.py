@@ -185,7 +185,8 @@ def test_a_run_that_has_ended_well_does_not_seem_to_stand_still(watched):
     while server.now("ray_retdm_step or ray_retdm_worker"):
         assert time.monotonic() < deadline
         time.sleep(1)
-    stalled = rules()["RetdmRunStalled"].replace("[10m]", "[5s]")
+    stalled = rules()["RetdmRunStalled"].replace("[3m]", "[5s]")
+    assert stalled.count("[5s]") == 2
     without_growth = stalled.splitlines()[0]
     while not server.now(without_growth):  # the totals of workers that have ended are still there
         assert time.monotonic() < deadline
