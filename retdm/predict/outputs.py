@@ -1,9 +1,10 @@
 """The files that are asked for: written aside, and put in their places when they are whole."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
-from retdm.errors import ConfigError
+from retdm.errors import ConfigError, StorageError
 from retdm.predict.formats import Csv, JsonLines, Parquet, Writer
 from retdm.predict.rows import Row
 from retdm.scratch import Scratch
@@ -58,9 +59,14 @@ class Outputs:
         return self
 
     def write(self, row: Row) -> None:
-        """Add a row to each file."""
-        for writer in self._writers.values():
-            writer.write(row)
+        """Add a row to each file.
+
+        Raises:
+            StorageError: If there is no room for it.
+        """
+        with self._said():
+            for writer in self._writers.values():
+                writer.write(row)
 
     def __exit__(
         self,
@@ -69,10 +75,22 @@ class Outputs:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            for writer in self._writers.values():
-                writer.close()
+            with self._said():
+                for writer in self._writers.values():
+                    writer.close()
             if error is None:
                 for name, (store, file) in self._places.items():
                     store.write(file, self._scratch.path / name)
         finally:
             self._scratch.close()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        """Tell of a full disk as people want to hear it."""
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"rows cannot be written to {self._scratch.path} ({error.strerror or error}); free "
+                "some space there, or set TMPDIR to another folder"
+            ) from error

@@ -1,9 +1,11 @@
 """`python -m retdm.predict`: one exact row for each image, whole files or none."""
 
 import csv
+import errno
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from retdm.data.split import open_split
 from retdm.evaluate import main as evaluate_main
 from retdm.evaluation import evaluate
 from retdm.predict.__main__ import main
+from retdm.predict.formats import JsonLines
 from retdm.storage import join_url, open_store
 from retdm.train.scoring import score_split
 
@@ -287,3 +290,16 @@ def test_objects_prefixes_and_outputs_on_s3(url, photos, tmp_path, s3):
     assert [row["image"] for row in rows] == [join_url(root, f"in/{at}.jpg") for at in (2, 0, 1)]
     expected = retdm.load(url).scores([photos[2], photos[0], photos[1]])
     assert list(rows[0]["scores"].values()) == expected[0].tolist()
+
+
+def test_a_full_disk_is_told_and_leaves_no_file(url, photos, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(JsonLines, "write", full)
+    assert run(url, photos[0], "--json", tmp_path / "o.jsonl") == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(
+        r"error: rows cannot be written to .* \(No space left on device\); free s", told
+    )
+    assert list(tmp_path.iterdir()) == []
