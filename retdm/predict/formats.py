@@ -2,7 +2,8 @@
 
 JSON lines have an object for each image: {"image", "labels", "scores": {LABEL: score}, "error"}.
 The tables have the columns image, labels, error and one "score.LABEL" for each label; in CSV the
-labels are joined by semicolons (where a label has one itself, take another format). Scores are exact: read as 32-bit floats they are the network's.
+labels are joined by semicolons (where a label has one itself, take another format). Scores are
+exact: read as 32-bit floats they are the network's.
 What an image does not have is null, in CSV empty.
 """
 

@@ -91,6 +91,6 @@ class Outputs:
             yield
         except OSError as error:
             raise StorageError(
-                f"rows cannot be written to {self._scratch.path} ({error.strerror or error}); free "
-                "some space there, or set TMPDIR to another folder"
+                f"rows cannot be written to {self._scratch.path} ({error.strerror or error}); "
+                "free some space there, or set TMPDIR to another folder"
             ) from error
