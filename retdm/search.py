@@ -67,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("images", "labels"),
         help="what is searched: the split's images (default) or its label sets",
     )
-    parser.add_argument("-k", type=console.count, help="how many are listed (default: 10)")
+    parser.add_argument(
+        "-k", "--top", type=console.count, dest="k", metavar="K", help="list so many (default: 10)"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--among", metavar="FILE", help="embeddings of `python -m retdm.embed`")
     where.add_argument("--data", metavar="URL", help="shard set (default: that of the run)")

@@ -4,7 +4,7 @@ from retdm.config import Config, Domain, lay_over, parse
 from retdm.console import counted
 from retdm.methods import build_method
 from retdm.onray.tune_plan import SearchPlan
-from retdm.tuning.space import combinations, probes
+from retdm.tuning.space import combinations, is_in, probes
 
 _FLOAT_BYTES, _WHOLE_BYTES = 4, 8
 
@@ -21,6 +21,14 @@ def describe(plan: SearchPlan) -> list[str]:
     if tune.hours:
         budget += f", none begun after {tune.hours:g} hours"
     lines.append(f"{tune.sampler}: {budget}; good at validation {' and '.join(tune.metrics)}")
+    if left_out := [
+        f"{name} = {plan.defaults[name]}"
+        for name, domain in tune.space.items()
+        if not is_in(domain, plan.defaults[name])
+    ]:
+        lines.append(
+            f"the recipe's own values are no trial: {', '.join(left_out)} is not in the space"
+        )
     params = {name: probes(domain)[0] for name, domain in tune.space.items()}
     config = parse(Config, lay_over(plan.table, params), source="a trial")
     counts = plan.epochs(config)

@@ -7,11 +7,11 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from retdm.data.bad import BadSamples
+from retdm.data.loader import EvaluationLoader
 from retdm.data.split import SplitData
 from retdm.predict.images import ImageFile
 from retdm.predictor import Predictor
 from retdm.predictor.ahead import decode_ahead
-from retdm.train.scoring import open_loader
 
 _REQUESTS = 16
 """Threads where files come from S3, which wait most of their time."""
@@ -69,10 +69,19 @@ def of_split(
         ShardError: If a shard is missing.
         StorageError: If the storage cannot be read.
     """
-    settings = model.config.data.model_copy(update={"batch_size": batch_size})
+    settings = model.config.data
     if workers is not None:
         settings = settings.model_copy(update={"loader_workers": workers})
-    loader = open_loader(data, settings, model.device, bad=BadSamples(len(data)))
+    # Not by retdm.train, without which a bundle predicts.
+    loader = EvaluationLoader(
+        data,
+        settings,
+        rank=0,
+        world_size=1,
+        batch_size=batch_size,
+        bad=BadSamples(len(data)),
+        pin_memory=model.device.type == "cuda",
+    )
     try:
         for batch in loader.batches():
             keys = [data.table.keys[row] for row in batch.indices.tolist()]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from retdm.data.decode import Decoder, Pixels
 from retdm.errors import BadSampleError
+from retdm.predictor.upright import upright
 
 T = TypeVar("T")
 _AHEAD = 2
@@ -84,6 +85,8 @@ def _begin(
     def make(row: int) -> None:
         try:
             content = read(items[row])
+            if isinstance(content, bytes):
+                content = upright(content)
             if isinstance(content, bytes):
                 decoder.decode(content, crop, into=pixels[row])
             else:

@@ -40,7 +40,7 @@ class Preprocessing(_Table):
     crop: Literal["centre"] = "centre"
     filter: Literal["triangle, as wide as the reduction"] = "triangle, as wide as the reduction"
     input: Literal["uint8 RGB, batch x 3 x size x size"] = "uint8 RGB, batch x 3 x size x size"
-    orientation: Literal["as stored, EXIF is ignored"] = "as stored, EXIF is ignored"
+    orientation: Literal["upright, by EXIF"] = "upright, by EXIF"
     normalisation: Literal["inside the network"] = "inside the network"
 
 

@@ -40,7 +40,8 @@ class Origin:
 class Predictor:
     """What `retdm.load` gives; one thread at a time may use it.
 
-    Images are seen as in the run's own evaluation: one centre crop, of `data.image_size` pixels.
+    Images are seen as in the run's own evaluation: one centre crop, of `data.image_size` pixels;
+    but turned upright by their EXIF orientation, as `[resize]` turns photos that are packed.
     """
 
     config: Config

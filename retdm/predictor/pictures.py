@@ -11,6 +11,7 @@ from PIL import Image
 from retdm.data.decode import Pixels
 from retdm.data.image_files import DAMAGE
 from retdm.errors import BadSampleError
+from retdm.predictor.upright import turned
 from retdm.storage import open_file
 
 Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
@@ -46,7 +47,7 @@ def content_of(picture: Picture) -> bytes | Pixels:
         return store.read(name)
     if isinstance(picture, Image.Image):
         try:
-            return np.array(picture.convert("RGB"))
+            return turned(picture)
         except DAMAGE as error:  # Pillow decodes when pixels are first wanted
             raise BadSampleError(f"cannot be decoded ({error}); {_WANTED}") from error
     if not isinstance(picture, np.ndarray):

@@ -117,5 +117,6 @@ def _lines(found: Found, names: Sequence[str], words: Sequence[str]) -> Iterator
     (rows,), (distances,) = found.rows.tolist(), found.distances.tolist()
     shown = [console.plain(names[row]) for row in rows]
     width = max(map(len, shown))
+    yield f"distance  {'':{width}}  labels"
     for row, name, distance in zip(rows, shown, distances, strict=True):
         yield f"{distance:8.4f}  {name:{width}}  {console.plain(words[row])}"

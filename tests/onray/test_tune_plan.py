@@ -152,6 +152,13 @@ def test_a_description_tells_space_budget_and_pruning(planned):
     assert grid[4] == "each trial: 1 run of 2 epochs that count; none is stopped early"
 
 
+def test_a_description_tells_why_the_recipes_own_values_are_no_trial(planned):
+    space = "tune.space={loss.k={int=[1, 5]}, loss.lambda1={log=[0.01, 10]}}"
+    told = "the recipe's own values are no trial: loss.k = 10 is not in the space"
+    assert told in describe(planned(space))
+    assert not any("own values" in line for line in describe(planned()))
+
+
 def test_a_description_tells_how_much_storage_trials_take(planned):
     def told(*overrides):
         return describe(

@@ -84,6 +84,21 @@ def test_no_photo_gives_no_row(model):
     assert model.embed([]).shape == (0, model.config.model.embedding)
 
 
+def test_a_photo_is_seen_as_its_camera_was_held(model, photos, tmp_path):
+    photo = Image.open(photos[0])
+    photo.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    sideways = photo.transpose(Image.Transpose.ROTATE_90)
+    sideways.save(tmp_path / "turned.png", exif=exif)
+    sideways.save(tmp_path / "sideways.png")
+    names = [tmp_path / f"{name}.png" for name in ("upright", "turned", "sideways")]
+    upright, turned, as_stored = model.scores([*names])
+    np.testing.assert_allclose(turned, upright, atol=1e-6)
+    assert np.abs(as_stored - upright).max() > 1e-4
+    np.testing.assert_allclose(model.scores(Image.open(names[1]))[0], upright, atol=1e-6)
+
+
 def test_grey_pixels_are_taken(model):
     grey = np.full((40, 50), 128, dtype=np.uint8)
     colour = np.full((40, 50, 3), 128, dtype=np.uint8)

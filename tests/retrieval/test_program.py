@@ -54,7 +54,8 @@ def test_a_split_is_embedded_as_its_photos_are(url, file, trained, photos):
 
 def test_a_photo_of_the_split_is_nearest_to_itself(url, file, photos, capsys):
     assert run(search_main, url, "--image", photos[2], "--among", file, "-k", 3) == 0
-    first, *others = capsys.readouterr().out.splitlines()
+    head, first, *others = capsys.readouterr().out.splitlines()
+    assert head.split() == ["distance", "labels"]
     assert float(first.split()[0]) == pytest.approx(0, abs=1e-3)
     assert first.split()[1] == photos[2].stem
     assert len(others) == 2
@@ -68,9 +69,9 @@ def test_labels_find_images_and_images_find_label_sets(url, file, photos, capsys
     asked = ["--label", labels[1], "--label", labels[0]]
     assert run(search_main, url, *asked, "--among", file) == 0
     count = len(photos)
-    assert len(capsys.readouterr().out.splitlines()) == min(10, count)
-    assert run(search_main, url, "--image", photos[0], "--for", "labels", "-k", 99) == 0
-    lines = capsys.readouterr().out.splitlines()
+    assert len(capsys.readouterr().out.splitlines()) == 1 + min(10, count)
+    assert run(search_main, url, "--image", photos[0], "--for", "labels", "--top", 99) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
     sets = {line.split("  ")[-1] for line in lines}
     assert len(sets) == len(lines)
     assert sum(int(re.search(r"(\d+) images?\b", line)[1]) for line in lines) == count

@@ -1,0 +1,5 @@
+"""`python -m retdm NAME ...`, which is the console script `retdm NAME ...`."""
+
+from retdm.commands import main
+
+main()
