@@ -67,10 +67,10 @@ def _measured(about: Description) -> Iterable[str]:
 def _given(about: Description) -> str:
     how = about.preprocessing
     return (
-        "retdm does this by itself. An RGB image, turned upright by its EXIF orientation, is thought "
-        f"of as a square of side {how.resize}, whatever its shape; the centre of side {how.size} is "
-        f"resampled once, by a triangle filter as wide as the reduction, to {how.size} x "
-        f"{how.size} pixels of uint8. Normalisation is part of the network."
+        "retdm does this by itself. An RGB image, turned upright by its EXIF orientation, is "
+        f"thought of as a square of side {how.resize}, whatever its shape; the centre of side "
+        f"{how.size} is resampled once, by a triangle filter as wide as the reduction, to "
+        f"{how.size} x {how.size} pixels of uint8. Normalisation is part of the network."
     )
 
 
