@@ -136,6 +136,15 @@ def test_the_maps_of_labels_that_come_together_are_of_truth_and_prediction():
         assert heat.z[4][9] == pytest.approx(share, abs=1e-4)
 
 
+def test_labels_called_by_numbers_are_names_on_every_axis():
+    one = scored(labels=3)
+    one = Scored("run", ["10", "3", "2020-01-01"], one.scores, one.targets, 0.5)
+    together = together_figure(one).plot
+    bars, _ = label_figure([one])
+    axes = [*together.select_xaxes(), *together.select_yaxes(), bars.plot.layout.yaxis]
+    assert [axis.type for axis in axes] == ["category"] * 5
+
+
 def test_photos_are_ordered_by_scikit_learns_cross_entropy():
     one = scored()
     each = [
