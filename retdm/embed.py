@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from retdm import console
-from retdm.storage import open_file
+from retdm.storage.place import open_file_to_write
 
 _EXAMPLES = """\
 examples:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     from retdm.predictor import load
     from retdm.retrieval.embedded import embed_split, to_npz
 
-    store, name = open_file(args.out)
+    store, name = open_file_to_write(args.out, option="--out")
     model = load(args.model, checkpoint=args.checkpoint)
     data = open_split(args.data or model.config.data.url, args.split)
     embedded = embed_split(model, data)

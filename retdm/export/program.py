@@ -9,7 +9,8 @@ from retdm.export.onnx_file import TOLERANCE, check_method, largest_differences,
 from retdm.predictor import Predictor, load
 from retdm.predictor.bundle import is_bundle
 from retdm.scratch import Scratch
-from retdm.storage import open_file, open_store
+from retdm.storage import Store, join_url, open_store
+from retdm.storage.place import open_file_to_write
 
 log = logging.getLogger(__name__)
 
@@ -31,20 +32,20 @@ def export(url: str, *, checkpoint: str, bundle: str | None, onnx: str | None) -
         if is_bundle(source):
             raise ConfigError(f"{url}: a bundle already; copy the folder")
         check_place(open_store(bundle), given=f"--bundle {bundle}")
+    target = None if onnx is None else open_file_to_write(onnx, option="--onnx")
     model = load(url, checkpoint=checkpoint, device="cpu")
-    if onnx is not None:
+    if target is not None:
         # Refused before anything is written.
         check_method(model)
     if bundle is not None:
         store = open_store(bundle)
         write_bundle(store, model, measured(source, model))
         log.info("%s: bundle of %s, checkpoint %s", store.url, url, model.origin.checkpoint)
-    if onnx is not None:
-        _write_onnx(onnx, model)
+    if target is not None:
+        _write_onnx(*target, model)
 
 
-def _write_onnx(url: str, model: Predictor) -> None:
-    store, name = open_file(url)
+def _write_onnx(store: Store, name: str, model: Predictor) -> None:
     with Scratch("onnx") as folder:
         path = folder / "model.onnx"
         write_onnx(path, model)
@@ -58,7 +59,7 @@ def _write_onnx(url: str, model: Predictor) -> None:
     log.info(
         "%s: ONNX; ONNX Runtime differs from PyTorch by at most %.1e in scores, %.1e (relative) "
         "in embeddings",
-        url,
+        join_url(store.url, name),
         scores,
         embeddings,
     )

@@ -8,9 +8,8 @@ from retdm.errors import ConfigError, StorageError
 from retdm.predict.formats import Csv, JsonLines, Parquet, Writer
 from retdm.predict.rows import Row
 from retdm.scratch import Scratch
-from retdm.storage import Store, open_file
-from retdm.storage.file import FileStore
-from retdm.storage.place import refuse_file
+from retdm.storage import Store
+from retdm.storage.place import open_file_to_write
 
 _WRITERS: dict[str, type[Writer]] = {"json": JsonLines, "csv": Csv, "parquet": Parquet}
 
@@ -26,10 +25,7 @@ def targets(given: Mapping[str, str]) -> dict[str, tuple[Store, str]]:
     """
     found: dict[str, tuple[Store, str]] = {}
     for kind, url in given.items():
-        store, name = open_file(url)
-        refuse_file(store, given=f"--{kind} {url}")
-        if isinstance(store, FileStore) and store.path(name).is_dir():
-            raise ConfigError(f"--{kind} {url} is a folder; give a file in it")
+        store, name = open_file_to_write(url, option=f"--{kind}")
         for other, (there, taken) in found.items():
             if (there.url, taken) == (store.url, name):
                 raise ConfigError(f"--{other} and --{kind} are one file, {url}; name two")

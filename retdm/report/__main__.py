@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from retdm import console
 from retdm.errors import ConfigError
-from retdm.storage import open_file
+from retdm.storage.place import open_file_to_write
 
 if TYPE_CHECKING:
     from retdm.report.run_files import RunFiles
@@ -31,7 +31,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run the program with these command line arguments; returns the exit status."""
     args = _parser().parse_args(arguments)
     _check(args)
-    store, name = open_file(args.out)
+    store, name = open_file_to_write(args.out, option="--out")
+    for url in args.save_scores:
+        open_file_to_write(url, option="--save-scores")
     # Importing torch and Plotly takes seconds, which wrong usage need not wait for.
     from retdm.report.run_files import read_runs
     from retdm.report.run_page import run_page

@@ -95,6 +95,7 @@ def thumbnail(content: bytes) -> Photo:
             image.draft("RGB", (2 * _SIDE, 2 * _SIDE))  # a large JPEG is decoded at a part of it
             small = image.convert("RGB")
         small.thumbnail((_SIDE, _SIDE))
+        small.info.clear()  # Pillow would write a JPEG's comment into the copy
         out = io.BytesIO()
         small.save(out, "JPEG", quality=_QUALITY, optimize=True)
     except DAMAGE as error:

@@ -57,7 +57,8 @@ _AXIS = {
     "automargin": True,
     "title": {"font": {"size": 12}, "standoff": 8},
 }
-
+NAMES = {"type": "category", "dtick": 1}
+"""An axis of names, each of which is written; Plotly would take "10" and "3" for numbers."""
 
 _Numbers = Sequence[Any] | npt.NDArray[Any]
 

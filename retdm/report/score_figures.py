@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from retdm.evaluation.inputs import Scores, Targets
 from retdm.evaluation.per_label import average_precision_per_label
 from retdm.evaluation.reliability import reliability
-from retdm.report.plotly_figure import PALETTE, SOFT, Figure, housed, label
+from retdm.report.plotly_figure import NAMES, PALETTE, SOFT, Figure, housed, label
 from retdm.report.table import Cell, Table
 
 SYMBOLS = ("circle", "diamond", "square", "x", "triangle-up")
@@ -73,7 +73,7 @@ def label_figure(all_scored: Sequence[Scored]) -> tuple[Figure, Table]:
     )
     housed(plot)
     plot.layout.xaxis.update(title={"text": "average precision ↑"}, range=[0, 1.02])
-    plot.layout.yaxis.update(dtick=1, tickfont={"size": 11}, range=[len(names) - 0.5, -0.5])
+    plot.layout.yaxis.update(NAMES, tickfont={"size": 11}, range=[len(names) - 0.5, -0.5])
     plot.update_layout(barmode="group", bargap=0.25)
     words = (
         "A bar for each label and run, with the number of images that have the label in "

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from retdm.evaluation.together import together
-from retdm.report.plotly_figure import HEAT, Figure, housed, label
+from retdm.report.plotly_figure import HEAT, NAMES, Figure, housed, label
 from retdm.report.score_figures import Scored
 
 _MOST = 30
@@ -33,8 +33,8 @@ def together_figure(one: Scored) -> Figure:
         plot.add_trace(_map(values, list(map(label, names))), row=1, col=column)
     housed(plot)
     plot.update_annotations(font={"size": 12})
-    plot.update_xaxes(showgrid=False, side="bottom", dtick=1, tickangle=-50)
-    plot.update_yaxes(showgrid=False, autorange="reversed", dtick=1)
+    plot.update_xaxes(NAMES, showgrid=False, side="bottom", tickangle=-50)
+    plot.update_yaxes(NAMES, showgrid=False, autorange="reversed")
     plot.update_layout(
         coloraxis={
             "colorscale": [[0, "var(--page)"], [1, HEAT]],

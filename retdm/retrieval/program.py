@@ -19,7 +19,8 @@ from retdm.retrieval.embedded import Embedded, check_fits, embed_split, from_npz
 from retdm.retrieval.measure import image_to_image, labels_to_image
 from retdm.retrieval.nearest import Found, Nearest, need_search
 from retdm.retrieval.space import image_points, label_points, to_targets
-from retdm.storage import open_file
+from retdm.storage import Store, open_file
+from retdm.storage.place import open_file_to_write
 
 _AT = (1, 5, 10)
 _LISTED = 10
@@ -49,9 +50,10 @@ def search(asked: Asked) -> None:
         RetdmError: If what was asked for cannot be done.
     """
     need_search()
+    target = None if asked.json is None else open_file_to_write(asked.json, option="--json")
     model = load(asked.model, checkpoint=asked.checkpoint)
     if asked.measure:
-        _measure(asked, model, _among(asked, model))
+        _measure(model, _among(asked, model), target)
         return
     # Before the split is embedded, which takes longer.
     query = _query(asked, model)
@@ -71,7 +73,7 @@ def _among(asked: Asked, model: Predictor) -> Embedded:
     return embedded
 
 
-def _measure(asked: Asked, model: Predictor, among: Embedded) -> None:
+def _measure(model: Predictor, among: Embedded, target: tuple[Store, str] | None) -> None:
     images = image_points(model, among.embeddings), among.targets
     found = image_to_image(*images, at=_AT)
     if common_space(model.method) is not None:
@@ -79,8 +81,8 @@ def _measure(asked: Asked, model: Predictor, among: Embedded) -> None:
     width = max(map(len, found))
     for name, value in found.items():
         print(f"{name:{width}}  {value:.4f}")
-    if asked.json is not None:
-        store, name = open_file(asked.json)
+    if target is not None:
+        store, name = target
         about = {"model": among.model, "images": len(among.keys)}
         store.write(name, strict_json({**about, "metrics": found}))
 
