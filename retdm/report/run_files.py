@@ -61,6 +61,7 @@ class _Epoch(BaseModel):
     stage: str
     epoch: int
     step: int
+    rank_score: float
 
 
 class _Time(BaseModel):

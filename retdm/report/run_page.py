@@ -6,6 +6,7 @@ from hashlib import sha256
 from html import escape
 
 from retdm.console import counted
+from retdm.errors import RetdmError
 from retdm.report.convergence import convergence
 from retdm.report.curve_figures import label_curves, micro_figure
 from retdm.report.gallery import STYLE as GALLERY_STYLE
@@ -202,11 +203,14 @@ def _photos(scores: Sequence[SplitScores]) -> list[str]:
     ]
     each = max(_PHOTOS // 2 // len(scores), _FEWEST)
     for one in scores:
-        if one.data is None:
-            why = f"No photos of {one.scored.name}: {one.why}."
-            parts.append(f"<p class=failed>{escape(why)}</p>")
-            continue
-        parts.append(gallery(one.scored, one.data, one.settings, one.rows, each=each))
+        why = one.why
+        if one.data is not None:
+            try:
+                parts.append(gallery(one.scored, one.data, one.settings, one.rows, each=each))
+                continue
+            except RetdmError as error:  # the scores are worth a page without them
+                why = str(error)
+        parts.append(f"<p class=failed>{escape(f'No photos of {one.scored.name}: {why}.')}</p>")
     return parts
 
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from retdm.evaluation import evaluate
-from retdm.evaluation.fitted import Thresholds
 from retdm.evaluation.per_label import average_precision_per_label, mean_average_precision
 from retdm.evaluation.table import Values
 from retdm.report.run_files import RunFiles
 from retdm.report.run_scores import SplitScores
+from retdm.train.history import ranked
 
 _EQUAL = 1e-3
 """Two mAPs of one checkpoint on one split: machines round differently, and ties fall apart."""
@@ -23,27 +21,38 @@ def metric_columns(runs: Sequence[RunFiles], scores: Sequence[SplitScores]) -> d
         known = run.result["metrics"] if run.result else {}
         for split, metrics in known.items():
             columns[run.name if split == "test" else f"{run.name} ({split})"] = metrics
-        if scored is not None and scored.split not in known:
-            columns[f"{run.name} ({scored.split}, computed here)"] = _computed(run, scored)
+        if scored is not None and _known(run, scored) is None:
+            columns[f"{run.name} ({scored.split}, computed here)"] = _computed(scored)
         elif scored is None and not known and run.history:
-            best = max(run.history, key=lambda entry: float(entry.get("rank_score", 0)))
+            best = ranked(run.history)[0]
             heading = f"{run.name} (val, stage {best['stage']} epoch {best['epoch']})"
             columns[heading] = _validation(best)
     return columns
+
+
+def _known(run: RunFiles, scored: SplitScores) -> Values | None:
+    """The result's metrics of the split that was scored; it calls splits by what they are for."""
+    metrics = run.result["metrics"] if run.result else {}
+    roles = {"test": scored.settings.test_split, "val": scored.settings.val_split}
+    same = [
+        metrics[role] for role, name in roles.items() if name == scored.split and role in metrics
+    ]
+    return same[0] if same else None
 
 
 def cautions(runs: Sequence[RunFiles], scores: Sequence[SplitScores]) -> list[str]:
     """What does not fit together, though it stands on one page."""
     out = []
     for run, scored in zip(runs, scores, strict=False):
-        known = run.result["metrics"].get(scored.split) if run.result else None
-        if known is None or known.get("mAP") is None:
+        known = _known(run, scored)
+        told = known.get("mAP") if known else None
+        if told is None:
             continue
         one = scored.scored
         here, _ = mean_average_precision(average_precision_per_label(one.scores, one.targets))
-        if not abs(here - known["mAP"]) <= _EQUAL:
+        if not abs(here - told) <= _EQUAL:
             out.append(
-                f"CAUTION: {run.name} has an mAP of {known['mAP']:.4f} on split {scored.split} in "
+                f"CAUTION: {run.name} has an mAP of {told:.4f} on split {scored.split} in "
                 f"its result, its scores of this page have {here:.4f}: they are of other data, of "
                 "another checkpoint or of other software."
             )
@@ -57,16 +66,9 @@ def cautions(runs: Sequence[RunFiles], scores: Sequence[SplitScores]) -> list[st
     return out
 
 
-def _computed(run: RunFiles, scored: SplitScores) -> Values:
+def _computed(scored: SplitScores) -> Values:
     one = scored.scored
-    return evaluate(one.scores, one.targets, threshold=one.threshold, fitted=_fitted(run))
-
-
-def _fitted(run: RunFiles) -> Thresholds | None:
-    known: Mapping[str, float] = run.result.get("thresholds", {}) if run.result else {}
-    if not all(label in known for label in run.labels):
-        return None
-    return np.array([known[label] for label in run.labels])
+    return evaluate(one.scores, one.targets, threshold=one.threshold, fitted=scored.fitted)
 
 
 def _validation(entry: Mapping[str, object]) -> Values:

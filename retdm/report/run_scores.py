@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from retdm.console import progress
 from retdm.data.plan import num_batches
 from retdm.data.split import SplitData, open_split
 from retdm.errors import RetdmError
+from retdm.evaluation.fitted import Thresholds
 from retdm.evaluation.inputs import ScoresError
 from retdm.evaluation.npz import read_npz
 from retdm.evaluation.score_file import parse_scores
@@ -19,6 +21,7 @@ from retdm.report.run_files import RunFiles
 from retdm.report.score_figures import Scored
 from retdm.storage import open_file
 from retdm.train.evaluated import Evaluated, evaluate_run
+from retdm.train.thresholds import fitted_thresholds
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,8 @@ class SplitScores:
     why: str
     found: Evaluated | None
     """None for scores from a file."""
+    fitted: Thresholds | None
+    """The run's, of the checkpoint that scored; None for a file, which does not say which one."""
 
 
 def by_model(run: RunFiles, *, data_url: str, split: str) -> SplitScores:
@@ -56,7 +61,9 @@ def by_model(run: RunFiles, *, data_url: str, split: str) -> SplitScores:
     names = found.data.label_space.names
     scored = Scored(run.name, names, found.scores, found.targets, found.config.run.threshold)
     source = f"the checkpoint {found.checkpoint}"
-    return SplitScores(scored, split, source, found.config.data, found.rows, found.data, "", found)
+    fitted = fitted_thresholds(run.store, names, checkpoint=found.checkpoint)
+    settings = found.config.data
+    return SplitScores(scored, split, source, settings, found.rows, found.data, "", found, fitted)
 
 
 def _step(bar: Iterator[int]) -> None:
@@ -81,8 +88,7 @@ def from_file(run: RunFiles, url: str, *, data_url: str, split: str) -> SplitSco
         )
     config = parse(Config, dict(run.config), source=f"{run.store.url}")
     scored = Scored(run.name, run.labels, scores, targets, config.run.threshold)
-    arrays, _ = read_npz(io.BytesIO(content), only=("rows",))
-    rows = arrays.get("rows", np.arange(len(targets)))
+    rows = parse_rows(content, name=url, images=len(targets))
     data, why = None, ""
     try:
         opened = open_split(data_url or config.data.url, split)
@@ -93,7 +99,28 @@ def from_file(run: RunFiles, url: str, *, data_url: str, split: str) -> SplitSco
     except RetdmError as error:
         why = str(error)
     source = f"the file {url}"
-    return SplitScores(scored, split, source, config.data, rows, data, why, None)
+    return SplitScores(scored, split, source, config.data, rows, data, why, None, None)
+
+
+def parse_rows(content: bytes, *, name: str, images: int) -> npt.NDArray[Any]:
+    """The array `rows` of a score file; without it, the images are those of the table in order.
+
+    Args:
+        content: The whole .npz file.
+        name: Its path or URL, for the message.
+        images: How many it has scores of.
+
+    Raises:
+        ScoresError: If the array cannot be read as plain numbers.
+    """
+    try:
+        arrays, _ = read_npz(io.BytesIO(content), only=("rows",))
+    except ValueError as error:
+        raise ScoresError(
+            f"{name}: its array 'rows' cannot be read as plain numbers: {error}; save the images' "
+            "rows in the label table as int64, or leave it out"
+        ) from error
+    return arrays.get("rows", np.arange(images))
 
 
 def _fits(rows: npt.NDArray[np.int64], targets: npt.NDArray[np.bool_], data: SplitData) -> bool:

@@ -20,6 +20,7 @@ from retdm.predictor.bundle import (
     read_description,
     read_weights,
 )
+from retdm.report.run_scores import parse_rows
 from retdm.retrieval.embedded import Embedded, from_npz, to_npz
 from retdm.storage import open_store
 from retdm.train import feature_file
@@ -60,11 +61,12 @@ def _scores(folder: Path) -> tuple[list[bytes], Reader]:
     seeds = []
     for write in (np.savez, np.savez_compressed):
         out = io.BytesIO()
-        write(out, scores=scores, targets=scores > 0.4, names=np.array(["a", "b"]))
+        write(out, scores=scores, targets=scores > 0.4, rows=np.arange(4))
         seeds.append(out.getvalue())
 
     def read(given: bytes) -> None:
         evaluate(*parse_scores(given, name="s.npz"), threshold=0.5)
+        parse_rows(given, name="s.npz", images=4)
 
     return seeds, read
 

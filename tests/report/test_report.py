@@ -331,6 +331,11 @@ def test_what_is_wrong_is_said_in_a_line_and_no_page_is_written(
         ("result.json", b'{"method": 1}', "result.json: not the result of a run"),
         ("run.json", b'{"config": {}}', "run.json: not the record of a run"),
         ("checkpoints.json", b'{"history": [{}]}', "checkpoints.json: not an index"),
+        (
+            "checkpoints.json",
+            b'{"history": [{"stage": "1", "epoch": 1, "step": 1, "rank_score": null}]}',
+            "history.0.rank_score: Input should be a valid number",
+        ),
     ],
 )
 def test_a_damaged_file_is_named(runs, tmp_path, capsys, file, content, message):
