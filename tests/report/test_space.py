@@ -63,7 +63,7 @@ def test_distances_to_neighbours_equal_loops(space):
 
 
 def test_all_distances_are_those_of_pairs(space, monkeypatch):
-    monkeypatch.setattr("retdm.report.space._CELLS", 1)  # one row at a time
+    monkeypatch.setitem(between.__globals__, "_CELLS", 1)  # one row at a time
     found = between(space.images, space.sets, COMMON)
     for row, image in enumerate(space.images):
         for column, other in enumerate(space.sets):
