@@ -98,6 +98,21 @@ def count(text: str) -> int:
     return int(text)
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Let a program be given a trained model: which, and which checkpoint of it."""
+    parser.add_argument(
+        "model", metavar="RUN_OR_BUNDLE", help="folder or URL of a trained run or of a bundle"
+    )
+    add_checkpoint(parser)
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Let a program be told which checkpoint of a run it is to take."""
+    parser.add_argument(
+        "--checkpoint", default="best", metavar="NAME", help='"best" (default), "latest" or a name'
+    )
+
+
 def quiet_clients() -> None:
     """Keep S3's client libraries from reporting credentials and requests at INFO."""
     for noisy in ("botocore", "boto3", "s3transfer", "urllib3"):

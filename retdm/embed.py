@@ -42,14 +42,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "model", metavar="RUN_OR_BUNDLE", help="folder or URL of a trained run or of a bundle"
-    )
+    console.add_model(parser)
     parser.add_argument("--data", metavar="URL", help="shard set (default: that of the run)")
     parser.add_argument("--split", default="test", help="of the shard set (default: test)")
-    parser.add_argument(
-        "--checkpoint", default="best", metavar="NAME", help='"best" (default), "latest" or a name'
-    )
     parser.add_argument("--out", required=True, metavar="FILE", help=".npz to write, path or URL")
     return parser
 

@@ -45,9 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "model", metavar="RUN_OR_BUNDLE", help="folder or URL of a trained run or of a bundle"
-    )
+    console.add_model(parser)
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--image", metavar="FILE", help="what is near this image, path or URL?")
     asked.add_argument(
@@ -74,9 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--among", metavar="FILE", help="embeddings of `python -m retdm.embed`")
     where.add_argument("--data", metavar="URL", help="shard set (default: that of the run)")
     parser.add_argument("--split", help="of the shard set (default: the run's test split)")
-    parser.add_argument(
-        "--checkpoint", default="best", metavar="NAME", help='"best" (default), "latest" or a name'
-    )
     parser.add_argument("--json", metavar="FILE", help="write the numbers here, path or URL")
     return parser
 

@@ -42,9 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN_URL", help="folder or URL of a trained run")
     parser.add_argument("--bundle", metavar="DIR", help="write a bundle here, folder or URL")
     parser.add_argument("--onnx", metavar="FILE", help="write an ONNX file here, path or URL")
-    parser.add_argument(
-        "--checkpoint", default="best", metavar="NAME", help='"best" (default), "latest" or a name'
-    )
+    console.add_checkpoint(parser)
     return parser
 
 

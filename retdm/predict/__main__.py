@@ -45,9 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "model", metavar="RUN_OR_BUNDLE", help="folder or URL of a trained run or of a bundle"
-    )
+    console.add_model(parser)
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="files, folders, s3:// URLs")
     parser.add_argument("--split", help="predict this split of a shard set, the run's by default")
     parser.add_argument("--json", metavar="FILE", help="write JSON lines here, path or URL")
@@ -68,9 +66,6 @@ def _parser() -> argparse.ArgumentParser:
         default="error",
         help="what an image does that cannot be decoded: end the program, or get a row with the "
         "reason and a warning (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--checkpoint", default="best", metavar="NAME", help='"best" (default), "latest" or a name'
     )
     parser.add_argument(
         "--batch-size",
