@@ -195,6 +195,12 @@ def end_saved(path: Path, *, grace_s: float) -> None:
     path.unlink(missing_ok=True)
 
 
+def not_started(name: str, *, alive: bool, limit_s: float, log: Path) -> LocalServiceError:
+    """The error of a server that has not answered: it has ended, or is too slow."""
+    problem = f"no answer in {limit_s:.0f} s" if alive else "it ended"
+    return LocalServiceError(f"{name} did not start: {problem}; the end of {log}:\n{tail(log)}")
+
+
 def tail(path: Path, lines: int = 15) -> str:
     """The last lines of a log file, indented, for an error message."""
     try:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import background
-from background import LocalServiceError
 
 _START_LIMIT_S = 60.0
 _STOP_GRACE_S = 10.0
@@ -43,10 +42,8 @@ def start(
         alive = background.is_alive(server)
         if not alive or time.monotonic() > deadline:
             stop(root)
-            problem = f"no answer in {_START_LIMIT_S:.0f} s" if alive else "it ended"
-            raise LocalServiceError(
-                f"{name} did not start: {problem}; the end of {root / 'log'}:\n"
-                f"{background.tail(root / 'log')}"
+            raise background.not_started(
+                name, alive=alive, limit_s=_START_LIMIT_S, log=root / "log"
             )
         time.sleep(0.1)
     return f"http://127.0.0.1:{port}"

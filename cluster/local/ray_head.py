@@ -112,10 +112,8 @@ def wait_until_ready(root: Path) -> None:
         alive = bool(processes) and all(background.is_alive(p) for p in processes.values())
         if not alive or time.monotonic() > deadline:
             stop(root)
-            problem = f"no answer in {_START_LIMIT_S:.0f} s" if alive else "it ended"
-            raise LocalServiceError(
-                f"the Ray head did not start: {problem}; the end of {root / 'ray.log'}:\n"
-                f"{background.tail(root / 'ray.log')}"
+            raise background.not_started(
+                "the Ray head", alive=alive, limit_s=_START_LIMIT_S, log=root / "ray.log"
             )
         time.sleep(0.1)
 
