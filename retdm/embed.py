@@ -27,7 +27,8 @@ def main(arguments: Sequence[str]) -> int:
 
     store, name = open_file_to_write(args.out, option="--out")
     model = load(args.model, checkpoint=args.checkpoint)
-    data = open_split(args.data or model.config.data.url, args.split)
+    settings = model.config.data
+    data = open_split(args.data or settings.url, args.split or settings.test_split)
     embedded = embed_split(model, data)
     store.write(name, to_npz(embedded))
     size = " x ".join(map(str, embedded.embeddings.shape))
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     console.add_model(parser)
     parser.add_argument("--data", metavar="URL", help="shard set (default: that of the run)")
-    parser.add_argument("--split", default="test", help="of the shard set (default: test)")
+    parser.add_argument("--split", help="of the shard set (default: the run's test split)")
     parser.add_argument("--out", required=True, metavar="FILE", help=".npz to write, path or URL")
     return parser
 
