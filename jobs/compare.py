@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from retdm.console import counted, run
 from retdm.errors import CheckpointError, ConfigError, RetdmError
 from retdm.evaluation import EndedRun, compare_content, strict_json
+from retdm.onray.installed import need_ray
 from retdm.onray.options import check_apart, check_storage, job_parser
 from retdm.onray.workers import Workers
 from retdm.report import comparison_html, comparison_markdown
@@ -66,6 +67,7 @@ def main() -> int:
     """Plan the cells, run them, and write the comparison after each."""
     args = parser().parse_args()
     check_storage(args.storage)
+    need_ray()
     seeds, workers = _seeds(args.seeds), Workers.parse(args.workers)
     if args.concurrency is not None and args.concurrency < 1:
         raise ConfigError(f"--concurrency {args.concurrency}: give 1 or more")

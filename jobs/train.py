@@ -8,6 +8,7 @@ from retdm.config import load_config
 from retdm.console import run
 from retdm.errors import ConfigError
 from retdm.evaluation import metric_table
+from retdm.onray.installed import need_ray
 from retdm.onray.options import check_apart, check_storage, job_parser
 from retdm.onray.workers import Workers
 from retdm.storage import join_url, open_store
@@ -63,6 +64,7 @@ def main() -> int:
     args = parser().parse_args()
     config = load_config(args.recipe, args.set)
     check_storage(args.storage)
+    need_ray()
     workers = Workers.parse(args.workers)
     profile = ProfiledSteps.parse(args.profile) if args.profile is not None else None
     if not config.data.url and not args.dry_run:

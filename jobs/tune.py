@@ -16,6 +16,7 @@ from retdm.claims import Work, hold
 from retdm.config import Config, load_search, parse
 from retdm.console import Stopped, run
 from retdm.errors import ConfigError
+from retdm.onray.installed import need_ray
 from retdm.onray.options import check_apart, check_storage, job_parser
 from retdm.onray.workers import Workers
 from retdm.storage import Store, join_url, open_store
@@ -93,6 +94,7 @@ def main() -> int:
     given = [f"tune.{name}={value}" for name, value in options.items() if value is not None]
     table, tune = load_search(args.recipe, [*args.set, *given])
     check_storage(args.storage)
+    need_ray()
     workers = Workers.parse(args.workers)
     if args.concurrency is not None and args.concurrency < 1:
         raise ConfigError(f"--concurrency {args.concurrency}: give 1 or more")

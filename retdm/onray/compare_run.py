@@ -21,6 +21,7 @@ from retdm.onray.asked import wants_gpus
 from retdm.onray.compare_plan import Cell
 from retdm.onray.compare_standing import standing, starting
 from retdm.onray.failures import in_one_line
+from retdm.onray.joining import join
 from retdm.onray.launch import run_on_ray
 from retdm.onray.stopping import Stoppable
 from retdm.onray.workers import Workers
@@ -95,8 +96,7 @@ def run_cells(
     to_run = _wanted(to_run)
     if not to_run:
         return outcomes
-    if not ray.is_initialized():
-        ray.init(log_to_driver=True)
+    join()
     at_once = concurrency or concurrency_for(to_run[0].config, workers)
     log.info("%s to run, %d at a time", counted(len(to_run), "cell"), at_once)
     try:

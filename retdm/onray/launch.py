@@ -23,6 +23,7 @@ from retdm.methods import build_method
 from retdm.onray.asked import for_worker, wants_gpus
 from retdm.onray.draining import LeaveOutDraining
 from retdm.onray.failures import Watch, explain, speak
+from retdm.onray.joining import join
 from retdm.onray.placement import Placement
 from retdm.onray.run_record import (
     Resume,
@@ -125,9 +126,7 @@ def _fit(
     callbacks: Sequence[ray.train.UserCallback],
     profile: ProfiledSteps | None,
 ) -> None:
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(log_to_driver=True)
+    ours = join()
     _check_room(config, workers)
     filesystem, path = arrow_filesystem(storage)
     placement = Placement()

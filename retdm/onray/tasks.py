@@ -7,7 +7,6 @@ was lost, so what the function does must bear being done twice.
 import contextlib
 import logging
 import os
-import socket
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -16,10 +15,10 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from retdm.errors import ConfigError, RetdmError
+from retdm.onray.joining import connect
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_ANSWER_S = 5.0
 _WAITING_EACH = 2
 """Tasks handed to Ray for each core, so that a core need not wait for its next one."""
 
@@ -58,17 +57,7 @@ def _connected(address: str) -> Iterator[None]:
         return
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "auto")
-    try:
-        host, colon, port = address.rpartition(":")
-        if colon and port.isdecimal() and "/" not in host:
-            # Ray itself tries for minutes, and prints a line every second.
-            socket.create_connection((host, int(port)), _ANSWER_S).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"--ray {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); start "
-            "one with `ray start --head`, or give the address of one that runs"
-        ) from error
+    connect(address, said="--ray", log_to_driver=False, logging_level=logging.WARNING)
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from retdm.console import Stopped, counted
 from retdm.errors import RetdmError
 from retdm.onray.compare_run import Outcome, concurrency_for, run_cells
 from retdm.onray.failures import unstored
+from retdm.onray.joining import join
 from retdm.onray.launch import run_on_ray
 from retdm.onray.stopping import run_stoppably
 from retdm.onray.tune_plan import SHARED, SearchPlan
@@ -104,8 +105,7 @@ def run_search(
         Stopped: After SIGTERM or Ctrl-C, when the runs at work have written checkpoints.
         RetdmError: If the storage or the database is lost.
     """
-    if not ray.is_initialized():
-        ray.init(log_to_driver=True)
+    join()
     at_once = min(trials.left, concurrency or concurrency_for(plan.base, plan.workers))
     count = "trials" if trials.unlimited else counted(trials.left, "trial")
     log.info("%s to run, %d at a time", count, at_once)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from retdm.claims import Claim
 from retdm.errors import StorageError
+from retdm.onray.installed import need_ray
 from retdm.shard.packer import BadPhotos, PackTask, pack
 from retdm.shard.unfinished import PackedShard
 
@@ -25,6 +26,7 @@ def pack_on_ray(
         ConfigError: If there is no cluster, or one of its machines sees not all it needs.
         RetdmError: As `pack` does.
     """
+    need_ray()
     # Importing Ray takes seconds, which other builds need not spend.
     from retdm.onray.tasks import run_tasks
 
