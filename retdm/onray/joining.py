@@ -57,6 +57,6 @@ def connect(address: str | None, *, said: str, **options: Any) -> None:
             ) from error
         raise ConfigError(
             f"{where}: no Ray cluster answers there ({str(error).splitlines()[0]}); start one "
-            "with `ray start --head`, or give the address of one that runs; if it wants a token, set "
-            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token to that"
+            "with `ray start --head`, or give the address of one that runs; if it wants a token, "
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token to that"
         ) from error
