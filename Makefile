@@ -37,14 +37,15 @@ demo: setup ## photos -> shards on S3 -> two Ray workers -> metrics, all on this
 dashboards: setup ## TensorBoard and optuna-dashboard of a search, or a run: SEARCH=URL
 	$(BIN)/python cluster/local/dashboards.py $(if $(SEARCH),'$(SEARCH)')
 
-test: setup ## the whole test suite
-	$(BIN)/python -m pytest --durations=40
+# What is slow or starts servers wants the whole machine, and runs one test at a time.
+test: test-fast ## the whole test suite
+	$(BIN)/python -m pytest --durations=40 -m 'slow or cluster'
 
-test-fast: setup ## without what is slow or starts servers
-	$(BIN)/python -m pytest -m 'not slow and not cluster'
+test-fast: setup ## without what is slow or starts servers, on all cores
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow and not cluster'
 
-test-long: setup ## what is too long for `test`: hosts, searches, leaks, 20 kills
-	RETDM_LONG=1 RETDM_CHAOS_KILLS=20 $(BIN)/python -m pytest -s tests/system tests/onray/test_leaks.py tests/cluster/test_image_install.py
+test-long: setup ## what is too long for `test`: hosts, searches, leaks, 20 kills, the demo
+	RETDM_LONG=1 RETDM_CHAOS_KILLS=20 $(BIN)/python -m pytest -s tests/system tests/onray/test_leaks.py tests/local/test_demo.py tests/cluster/test_image_install.py
 
 fuzz: setup ## give every reader 10,000 damaged inputs; INPUTS=N for another number
 	RETDM_FUZZ=$(INPUTS) $(BIN)/python -m pytest tests/fuzz

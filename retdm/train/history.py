@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from retdm.errors import CheckpointError, NotFoundError
 from retdm.evaluation import strict_json
@@ -162,6 +162,10 @@ class _Index(BaseModel):
     history: list[Any]
 
 
+_KEPT = TypeAdapter(list[Kept])
+"""Entries as they were checked: what a later version adds to them is left out."""
+
+
 def _read(store: Store) -> dict[str, Any]:
     """The index with its `kept` as such; empty if there is none."""
     try:
@@ -173,4 +177,4 @@ def _read(store: Store) -> dict[str, Any]:
             f"{store.url}: a run of an earlier version of retdm, whose checkpoints this one does "
             "not read; use another --run-name"
         )
-    return {**index, "kept": [Kept(**entry) for entry in index["kept"]]}
+    return {**index, "kept": _KEPT.validate_python(index["kept"])}

@@ -11,6 +11,8 @@ import demo
 import pytest
 from background import LocalServiceError
 
+from tests.conftest import long
+
 DEMO = demo.__file__
 
 
@@ -31,6 +33,20 @@ def _read_until(process, wanted):
         if wanted in line:
             return
     raise AssertionError(f"no {wanted!r} in:\n{seen}")
+
+
+@long
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_it_goes_from_photos_to_metrics_and_leaves_nothing_running(tmp_path, marked):
+    mark, alive = marked
+    with _start(tmp_path / "demo", mark) as process:
+        output = process.communicate(timeout=800)[0]
+    assert process.returncode == 0, output
+    assert "[6/6]" in output
+    assert "mAP" in output
+    assert alive() == []
 
 
 @pytest.mark.cluster

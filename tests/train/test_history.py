@@ -106,6 +106,13 @@ def test_a_checkpoint_whose_line_has_other_types_is_refused(tmp_path, field, val
         reached(open_store(str(tmp_path)))
 
 
+def test_what_a_later_version_says_of_a_checkpoint_is_left_out(tmp_path):
+    line = {**asdict(kept("a")), "colour": "red"}
+    index = {"latest": "a", "best": "a", "history": [], "kept": [line]}
+    (tmp_path / INDEX).write_text(json.dumps(index))
+    assert kept_checkpoints(open_store(str(tmp_path))) == [kept("a")]
+
+
 def test_an_index_that_says_two_things_is_refused(tmp_path):
     publish(open_store(str(tmp_path)), [_entry("a", 0, 0.5)], [kept("a")])
     text = (tmp_path / INDEX).read_text()
