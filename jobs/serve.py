@@ -60,8 +60,9 @@ def parser() -> argparse.ArgumentParser:
         ("--max-image-bytes", 10 << 20, count, "size of an image file"),
         ("--max-images", 16, count, "images of a request"),
     ):
+        name = "ADDRESS" if kind is str else "N"
         out.add_argument(
-            option, default=standard, type=kind, metavar="N", help=f"{meaning} (%(default)s)"
+            option, default=standard, type=kind, metavar=name, help=f"{meaning} (%(default)s)"
         )
     return out
 
