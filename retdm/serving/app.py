@@ -91,7 +91,9 @@ def _predicting(scoring: Scoring, score: Score, limits: Limits) -> APIRouter:
 
     @out.post("/v1/predict", responses=_refusals(*_REFUSALS), operation_id="predict")
     async def predict(
-        images: Annotated[list[UploadFile], File(description="image files, one or several")],
+        images: Annotated[
+            list[UploadFile], File(min_length=1, description="image files, one or several")
+        ],
         threshold: Annotated[
             Probability | Literal["fitted", "fixed"] | None,
             Query(

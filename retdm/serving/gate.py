@@ -96,10 +96,11 @@ class Gate:
     async def _read(self, scope: Scope, receive: Receive, chunks: list[bytes]) -> bool:
         """Receive the body; whether it is whole, or the client is gone."""
         most = self._limits.body_bytes
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        announced = dict(scope["headers"]).get(b"content-length", b"")
         size = int(announced) if announced.isdigit() else 0
+        received, more = 0, True
         while True:
-            if size > most:
+            if max(size, received) > most:
                 raise Refused(
                     413,
                     f"the request is larger than {most} bytes ({self._limits.images} images of "
@@ -107,16 +108,15 @@ class Gate:
                 )
             if self._held > self._limits.held_bytes:
                 raise Refused(503, _SENTENCES[503])
+            if not more:
+                return True
             message = await receive()
             if message["type"] != "http.request":
                 return False
             chunks.append(message.get("body", b""))
+            received += len(chunks[-1])
             self._held += len(chunks[-1])
-            if not message.get("more_body", False):
-                size = sum(map(len, chunks))
-                if size <= most:
-                    return True
-            size = max(size, sum(map(len, chunks)))
+            more = message.get("more_body", False)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
