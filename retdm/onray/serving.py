@@ -162,7 +162,7 @@ def _check_cluster(service: Service) -> None:
     cores = ray.cluster_resources().get("CPU", 0)
     wanted = service.replicas * service.cpus
     # A cluster, which a job finds through RAY_ADDRESS, may grow or become free.
-    if wanted > cores and "RAY_ADDRESS" not in os.environ:
+    if wanted > cores and os.environ.get("RAY_ADDRESS", "local") == "local":
         raise ConfigError(
             f"--replicas {service.replicas} of --cpus {service.cpus} need {wanted} CPU cores, Ray "
             f"on this machine has {cores:g}; ask for fewer, or submit to a cluster"
