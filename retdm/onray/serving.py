@@ -94,7 +94,6 @@ class Replica:
     def __init__(self, service: Service) -> None:
         self._limits = service.limits
         self._scoring = scoring = Scoring(load(service.model, checkpoint=service.checkpoint))
-        scoring.model.digest  # noqa: B018  takes a while, which no request should wait for
 
         @serve.batch(  # type: ignore[untyped-decorator]
             max_batch_size=service.max_batch, batch_wait_timeout_s=service.batch_wait_ms / 1000
