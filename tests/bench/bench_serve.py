@@ -56,11 +56,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=8, help="of each measurement")
     parser.add_argument("--limit", metavar="BUNDLE", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the service
     with tempfile.TemporaryDirectory() as scratch:
         if args.limit:
             print(_limit(load(args.limit, device="cpu"), args.folders[0], args.seconds))
             return 0
-        print(one_line())
+        print(one_line(), flush=True)
         for name, photos in folders(args.folders, Path(scratch)).items():
             print(f"\n{name}: {gather(photos, Path(scratch, name), 64)}")
             for number, net in enumerate(args.nets):
@@ -95,18 +96,19 @@ def _limit(model: Predictor, photos: Path, seconds: float) -> float:
 def _compare(net: str, bundle: Path, photos: Path, clients: list[int], seconds: float) -> None:
     bodies = [_form(path) for path in sorted(photos.iterdir())]
     own = [sys.executable, __file__, str(photos), "--limit", str(bundle), "--seconds"]
+    limits = [float(subprocess.check_output([*own, str(seconds)], env=_one_core()))]
     for batch in (_BATCH, 1):
-        limits = [float(subprocess.check_output([*own, str(seconds)], env=_one_core()))]
         with _service(bundle, batch) as port:
             _send(port, bodies, 1, seconds / 4)
             taken = {count: _send(port, bodies, count, seconds) for count in clients}
         limits.append(float(subprocess.check_output([*own, str(seconds)], env=_one_core())))
-        print(f"  {net}, batches of {batch}; the model alone {limits[0]:.1f}, {limits[1]:.1f}/s")
+        alone = limits[-2:]
+        print(f"  {net}, batches of {batch}; the model alone {alone[0]:.1f}, {alone[1]:.1f}/s")
         for count, times in taken.items():
             rate = len(times) / seconds
             late = quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
             print(
-                f"    {count:3} clients: {rate:7.1f}/s, {rate / median(limits):.2f} of the model; "
+                f"    {count:3} clients: {rate:7.1f}/s, {rate / median(alone):.2f} of the model; "
                 f"latency p50 {1000 * median(times):.0f} ms, p95 {1000 * late:.0f} ms",
                 flush=True,
             )
