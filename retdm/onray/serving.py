@@ -48,6 +48,8 @@ about to be answered."""
 _LOOK_EVERY_S = 1.0
 """For a signal that came to another thread of this process."""
 _GATE = f"{gate.__name__}.{gate.middlewares.__name__}"
+_LEAST_ONGOING = 16
+"""Requests that a replica works on at once, however small its batches are."""
 _REQUEST_S = 120.0
 """From when Serve has a request to its answer."""
 
@@ -76,7 +78,7 @@ class Service:
     @property
     def ongoing(self) -> int:
         """Requests that a replica works on at once."""
-        return _BATCHES * self.max_batch
+        return max(_BATCHES * self.max_batch, _LEAST_ONGOING)
 
     @property
     def limits(self) -> Limits:

@@ -114,5 +114,6 @@ def test_a_cluster_may_grow(done, service, monkeypatch):
 
 
 def test_http_servers_take_as_many_requests_as_replicas_work_on_and_wait(service):
-    limits = replace(service, replicas=3).limits
-    assert (limits.requests, limits.images, limits.image_bytes) == (2 * 3 * 16, 2, 9)
+    limits = replace(service, replicas=3, max_batch=8).limits
+    assert (limits.requests, limits.images, limits.image_bytes) == (2 * 3 * 32, 2, 9)
+    assert replace(service, max_batch=1).limits.requests == 2 * 16  # enough without batches, too
