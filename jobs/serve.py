@@ -32,9 +32,9 @@ whom you want. On a cluster every node with a replica listens at that address an
 Images of requests that come together go through the network together, up to --max-batch of them;
 one that comes alone waits --batch-wait-ms for company. Of scores this can change the last bits.
 
-Ctrl-C and SIGTERM (`ray job stop`) end it; requests under way then have no answer. Ray kills a
-stopped job after RAY_JOB_STOP_WAIT_TIME_S (3) seconds, a variable of the head; what is left of it
-on the cluster then, `serve shutdown --yes` ends.
+Ctrl-C and SIGTERM (`ray job stop`) end it when requests under way are answered, which takes some
+seconds. Ray kills a stopped job after RAY_JOB_STOP_WAIT_TIME_S (3) seconds, a variable of the
+head: set 30 there, or `serve shutdown --yes` has to end what is left on the cluster.
 
 exit status: 2 bad settings or model, 1 the service did not start, 143 stopped by SIGTERM, 130 by
 Ctrl-C; the last line on stderr is the error, or that it was stopped"""

@@ -131,9 +131,12 @@ def run_service(service: Service) -> None:
             _check_cluster(service)
             try:
                 _start(service)
-                log.info("%s", _words(service, model))
-                while True:
-                    time.sleep(_LOOK_EVERY_S)
+                try:
+                    log.info("%s", _words(service, model))
+                    while True:
+                        time.sleep(_LOOK_EVERY_S)
+                finally:
+                    serve.delete(_NAME)  # which waits for requests under way; shutdown does not
             finally:
                 serve.shutdown()
     finally:

@@ -28,6 +28,7 @@ def done(monkeypatch):
     monkeypatch.setattr(serving.ray, "cluster_resources", lambda: {"CPU": 4.0})
     monkeypatch.setattr(serving.ray.util, "list_named_actors", lambda all_namespaces: [])
     monkeypatch.setattr(serving.serve, "start", note("serve.start"))
+    monkeypatch.setattr(serving.serve, "delete", note("serve.delete"))
     monkeypatch.setattr(serving.serve, "shutdown", note("serve.shutdown"))
     return done
 
@@ -51,7 +52,9 @@ def test_a_signal_ends_serve_and_then_ray(done, service, monkeypatch, caplog, se
     with pytest.raises(Stopped, match=f"^stopped by {sent.name}$") as stopped:
         run_service(service)
     assert stopped.value.status == 128 + sent
-    assert [name for name, _ in done] == ["init", "serve.start", "serve.shutdown", "shutdown"]
+    assert [name for name, _ in done] == [
+        *("init", "serve.start", "serve.delete", "serve.shutdown", "shutdown")
+    ]
     assert signal.getsignal(sent) is before
 
 
