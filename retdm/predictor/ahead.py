@@ -80,22 +80,36 @@ def _begin(
     shape = (len(items), decoder.size, decoder.size, 3)
     # The colours of a pixel side by side, as decoders write them: no transposition.
     pixels = np.empty(shape, dtype=np.uint8).transpose(0, 3, 1, 2)
-    crop, bad = decoder.centre_crop(), dict[int, BadSampleError]()
+    bad = dict[int, BadSampleError]()
 
     def make(row: int) -> None:
         try:
-            content = read(items[row])
-            if isinstance(content, bytes):
-                content = upright(content)
-            if isinstance(content, bytes):
-                decoder.decode(content, crop, into=pixels[row])
-            else:
-                decoder.resample(content, crop, into=pixels[row])
+            decode_into(pixels[row], read(items[row]), decoder)
         except BadSampleError as error:
             bad[row], pixels[row] = error, 0
 
     making = [pool.submit(make, row) for row in range(len(items))]
     return Decoded(items, torch.from_numpy(pixels), bad), making
+
+
+def decode_into(into: Pixels, content: bytes | Pixels, decoder: Decoder) -> None:
+    """Decode one image, upright, to the centre crop.
+
+    Args:
+        into: As `Decoder.decode` takes it.
+        content: The bytes of an image file, or its pixels.
+        decoder: Its centre crop is taken.
+
+    Raises:
+        BadSampleError: If the image cannot be decoded.
+    """
+    crop = decoder.centre_crop()
+    if isinstance(content, bytes):
+        content = upright(content)
+    if isinstance(content, bytes):
+        decoder.decode(content, crop, into=into)
+    else:
+        decoder.resample(content, crop, into=into)
 
 
 def _ended(batch: Decoded[T], making: list[Future[None]]) -> Decoded[T]:

@@ -25,6 +25,7 @@ _QUICK = {
     "bench_predict": ["--nets", "timm:test_resnet@32", "--images", "32", "--rounds", "1"],
     "bench_resize": ["--samples", "64", "--rounds", "1"],
     "bench_search": ["--trials", "1"],
+    "bench_serve": ["--nets", "timm:test_resnet@32", "--clients", "2", "--seconds", "1"],
     "bench_step": ["--backbones", "timm:tf_efficientnet_lite0", "--rows", "2", "--steps", "1"],
     "bench_storage": ["--samples", "256", "--rounds", "1"],
     "bench_watch": ["--backbones", "timm:tf_efficientnet_lite0", "--rows", "2", "--steps", "2"],

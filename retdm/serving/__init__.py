@@ -1,0 +1,1 @@
+"""A trained model behind HTTP, without Ray: limits, requests to images, answers, the page."""
