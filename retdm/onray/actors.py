@@ -92,7 +92,7 @@ def connected() -> Iterator[list[dict[str, float]]]:
     ours = not ray.is_initialized()
     if ours:
         try:
-            ray.init(log_to_driver=True)
+            ray.init(log_to_driver=True, logging_level=logging.WARNING)
         except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(
                 f"--ray: no Ray cluster answers ({str(error).splitlines()[0]}); check "

@@ -127,6 +127,14 @@ def test_folders_are_searched_below_and_other_files_left_alone(url, photos, tmp_
     assert [row["image"] for row in lines(tmp_path / "o")] == [str(tmp_path / "a/b/x.JPG")]
 
 
+def test_images_may_be_named_by_the_lines_of_a_text_file(url, photos, tmp_path):
+    named = tmp_path / "names.txt"
+    named.write_text(f"{photos[2]}\n{photos[0]}\n")
+    assert run(url, f"@{named}", photos[1], "--json", tmp_path / "o") == 0
+    found = [row["image"] for row in lines(tmp_path / "o")]
+    assert found == [str(photos[at]) for at in (2, 0, 1)]
+
+
 def test_without_a_file_a_table_is_printed(url, photos, capsys):
     assert run(url, photos[0], "--top", 2) == 0
     out = capsys.readouterr().out
@@ -247,6 +255,11 @@ def test_wrong_input_is_one_line_and_status_2(
         (["a", "--top", "0"], "argument --top: '0' is not a whole number from 1 on"),
         (["a", "--top", "1", "--threshold", "fixed"], "not allowed with argument --top"),
         (["a", "--bad", "maybe"], "invalid choice: 'maybe'"),
+        (["@nowhere.txt"], "No such file or directory: 'nowhere.txt'"),
+        (["a", "--ray"], "with --ray give one of --json, --csv and --parquet, the folder of its"),
+        (["a", "--ray", "--json", "o", "--csv", "p"], "with --ray give one of --json, --csv and"),
+        (["a", "--json", "o", "--actors", "2"], "--actors and --part-size go with --ray"),
+        (["a", "--json", "o", "--part-size", "2"], "--actors and --part-size go with --ray"),
     ],
 )
 def test_wrong_usage(url, arguments, message, capsys):

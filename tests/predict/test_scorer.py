@@ -134,3 +134,16 @@ def test_who_lost_the_folder_writes_nothing_there(url, photos, held):
     with pytest.raises(StorageError, match="is not this prediction's any more"):
         list(score(Task(part, files[: part.last])))
     assert written(held) == b""
+
+
+def test_images_and_parts_may_be_on_s3(url, photos, tmp_path, s3):
+    root = open_store(s3.url())
+    for path in sorted(photos.iterdir())[:5]:
+        root.write(f"in/{path.name}", path)
+    files = find_images([f"{root.url}/in/"])
+    parts = cut_files(len(files), part_size=3, batch_size=BATCH)
+    with hold(open_store(f"{root.url}/out"), WORK) as held:
+        score = Scorer(scoring(url, held, parts), cores=1, device="cpu")
+        for part in parts:
+            list(score(Task(part, files[part.first : part.last])))
+        assert written(held) == alone(tmp_path, url, f"{root.url}/in/")
