@@ -27,8 +27,6 @@ Step = TypeVar("Step")
 Work = Callable[[Item], Iterator[Step]]
 _RETRIES = 3
 """Of an item whose process was lost: it may be the item that kills it."""
-_IN_FLIGHT = 2
-"""Items that an actor has, the one at work included: it need not wait for its next one."""
 _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads of torch must not keep those that decode from the cores, as in the program itself."""
 
@@ -125,7 +123,8 @@ def run_actors(
         return
     _tame()
     pool = ray.data.ActorPoolStrategy(
-        size=min(share.actors, len(blocks)), max_tasks_in_flight_per_actor=_IN_FLIGHT
+        size=min(share.actors, len(blocks)),
+        max_tasks_in_flight_per_actor=1,  # or items would wait for one actor beside an idle one
     )
     with warnings.catch_warnings():
         # Ray 2.60 warns of `max_task_retries`, and has nothing yet in its place.
