@@ -20,14 +20,7 @@ from retdm.data.split import open_split
 from retdm.predict.asked import Asked
 from retdm.predict.cut import Part, cut_files, cut_split
 from retdm.predict.images import ImageFile, find_images
-from retdm.predict.parts import (
-    WORK,
-    Counts,
-    Plan,
-    begin,
-    complete,
-    finished,
-)
+from retdm.predict.parts import SUCCESS, WORK, Counts, Plan, begin, complete, finished
 from retdm.predict.program import told, url_of_split
 from retdm.predict.scorer import Scorer, Scoring, Step, Task
 from retdm.predictor import load
@@ -104,6 +97,7 @@ def _score(
     if done:
         log.info("%s: %d of %d parts are there already", store.url, len(done), len(parts))
     if missing:
+        store.delete(SUCCESS)  # of an output of which parts were removed
         # Importing Ray takes seconds, which a finished output need not wait for.
         from retdm.onray.actors import connected, run_actors, share_out
 

@@ -1,11 +1,12 @@
 """A folder of parts: what it was asked with, which parts are finished, and whether all are.
 
-    _parts.json                      what was asked, written first
+    _parts/plan                      what was asked, written first, as JSON
     part-00000-of-00123.parquet      a row for each of its images; .jsonl or .csv if asked for
-    _parts/00000.json                its rows and bad images, written behind it
+    _parts/00000                     its rows and bad images, written behind it
     _SUCCESS                         rows and bad images of all parts, written last
 
-Readers of data sets (pyarrow, Ray Data, pandas, Spark) pass over names that begin with `_`.
+Readers of data sets pass over names that begin with `_` (pyarrow, pandas, Spark), or that do not
+end as they should (Ray Data).
 """
 
 from collections.abc import Iterable
@@ -20,8 +21,8 @@ from retdm.predict.asked import Format
 from retdm.predict.cut import Part
 from retdm.storage import Store
 
-PLAN, SUCCESS = "_parts.json", "_SUCCESS"
 _FOLDER = "_parts/"
+PLAN, SUCCESS = f"{_FOLDER}plan", "_SUCCESS"
 _SUFFIXES: dict[Format, str] = {"json": "jsonl", "csv": "csv", "parquet": "parquet"}
 _AT_ONCE = 16
 WORK = Work(
@@ -162,7 +163,7 @@ def complete(store: Store, counts: Iterable[Counts]) -> Counts:
 
 
 def _record_of(part: Part) -> str:
-    return f"{_FOLDER}{part.number:05}.json"
+    return f"{_FOLDER}{part.number:05}"
 
 
 def _read(store: Store, name: str, kind: type[_Read]) -> _Read:

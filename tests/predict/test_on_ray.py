@@ -1,6 +1,7 @@
 """`python -m retdm.predict --ray` on a real cluster: one row for each image, whoever is killed."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -116,10 +117,10 @@ def put_back(photo, content):
 
 
 def finished(out):
-    return sorted(out.glob("_parts/0*.json"))
+    return sorted(out.glob("_parts/0*"))
 
 
-def test_a_killed_actor_costs_no_row_and_doubles_none(cluster, url, photos, tmp_path):
+def test_a_killed_actor_costs_no_row_and_doubles_none(cluster, url, photos, tmp_path, caplog):
     folder, photo = photos
     expected = alone(url, folder, tmp_path / "alone.parquet")
     content, out = blocked(photo), tmp_path / "out"
@@ -141,6 +142,12 @@ def test_a_killed_actor_costs_no_row_and_doubles_none(cluster, url, photos, tmp_
     assert "7 parts to score by 2 actors, each with 1 core" in said
     assert "predicting [####################] 27/27 image" in said
     assert f"{out}: complete, 27 rows" in said
+
+    again = [url, folder, "--parquet", out, *command()]
+    with caplog.at_level(logging.INFO, logger="retdm"):
+        assert console.run(lambda: main([str(one) for one in again])) == 0
+    assert f"{out}: 7 of 7 parts are there already" in caplog.messages
+    assert caplog.messages[-1] == f"{out}: complete, 27 rows"
 
 
 def reader_of(photo):

@@ -41,7 +41,7 @@ def store(tmp_path):
 def test_the_same_question_goes_on(store):
     begin(store, PLAN)
     begin(store, PLAN.model_copy())
-    assert store.names() == ["_parts.json"]
+    assert store.names() == ["_parts/plan"]
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_files_are_numbered_and_say_how_many_there_are():
 
 def test_a_damaged_file_is_named(store):
     said = "{}: not what this program writes there; delete it if"
-    store.write("_parts.json", b"{}")
-    with pytest.raises(ConfigError, match=said.format("_parts.json")):
+    store.write("_parts/plan", b"{}")
+    with pytest.raises(ConfigError, match=said.format("_parts/plan")):
         begin(store, PLAN)
     store.write(file_of(PARTS[1], PLAN), b"rows")
-    store.write("_parts/00001.json", b"{}")
-    with pytest.raises(ConfigError, match=said.format("_parts/00001.json")):
+    store.write("_parts/00001", b"{}")
+    with pytest.raises(ConfigError, match=said.format("_parts/00001")):
         finished(store, PLAN, PARTS)
 
 

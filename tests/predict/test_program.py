@@ -16,12 +16,14 @@ import pytest
 
 import retdm
 from retdm import console
+from retdm.claims import hold
 from retdm.data.bad import BadSamples
 from retdm.data.split import open_split
 from retdm.evaluate import main as evaluate_main
 from retdm.evaluation import evaluate
 from retdm.predict.__main__ import main
 from retdm.predict.formats import JsonLines
+from retdm.predict.parts import WORK
 from retdm.storage import join_url, open_store
 from retdm.train.scoring import score_split
 
@@ -245,6 +247,21 @@ def test_wrong_input_is_one_line_and_status_2(
     (line,) = capsys.readouterr().err.splitlines()
     assert message.format(**words) in line
     assert os.listdir(tmp_path) == ["empty"]
+
+
+def test_parts_are_refused_where_another_program_writes_or_a_file_is(
+    url, photos, tmp_path, capsys
+):
+    given = [url, photos[0], "--ray", "--parquet"]
+    with hold(open_store(str(tmp_path / "out")), WORK):
+        assert run(*given, tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert f"error: {tmp_path}/out: another prediction writes there (process {os.getpid()}" in told
+    (tmp_path / "file").write_text("mine")
+    assert run(*given, tmp_path / "file") == 2
+    assert (
+        f"error: --parquet {tmp_path}/file: {tmp_path}/file is a file" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
