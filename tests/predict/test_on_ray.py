@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
-from pathlib import Path
+from dataclasses import dataclass
 
+import background
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
@@ -17,20 +17,29 @@ import ray_head
 
 from retdm import console
 from retdm.predict.__main__ import main
+from tests.system.killing import descendants
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-MARK = "RETDM_TEST_PREDICT"
 LIMIT_S = 200
 PARTS = 7
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray head of this machine."""
+
+    client: dict[str, str]
+    """The variables that lead to it."""
+    processes: list[int]
+    """Its own, whose descendants are its workers."""
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """The variables that lead to a Ray head, whose processes can be known by a mark."""
     folder = tmp_path_factory.mktemp("ray")
-    env = {**os.environ, MARK: uuid.uuid4().hex}
-    client = ray_head.start(folder, num_cpus=2, auth="disabled", env=env, tied=True)
-    yield {**env, **client}
+    client = ray_head.start(folder, num_cpus=2, auth="disabled", tied=True)
+    started = background.load_processes(folder / "processes.json").values()
+    yield Cluster(client, [process.pid for process in started])
     ray_head.stop(folder)
 
 
@@ -53,7 +62,7 @@ def start(cluster, *arguments):
     """The program, in parts of 4 images."""
     return subprocess.Popen(
         [sys.executable, "-m", "retdm.predict", *map(str, arguments), *command()],
-        env=cluster,
+        env={**os.environ, **cluster.client},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -81,15 +90,8 @@ def data_set(out):
 
 def actors(cluster):
     """Process numbers of the actors on this test's cluster."""
-    found, mark = set(), f"{MARK}={cluster[MARK]}".encode()
-    for process in Path("/proc").iterdir():
-        try:
-            is_actor = (process / "cmdline").read_bytes().startswith(b"ray::MapWorker")
-            if is_actor and mark in (process / "environ").read_bytes():
-                found.add(int(process.name))
-        except OSError:  # no process, or one that has ended
-            continue
-    return found
+    found = descendants(*cluster.processes).items()
+    return {process for process, (command, _) in found if b"ray::MapWorker" in command}
 
 
 def wait_for(what, program):
@@ -205,3 +207,40 @@ def test_a_bad_image_ends_it_and_the_finished_parts_stay(cluster, url, photos, t
     assert len(rows) == 27
     assert [row["image"] for row in rows if row["error"]] == [str(photo)]
     assert f"{out}: complete, 27 rows, 1 of them bad" in said
+
+
+KILLS = """
+import os, signal, sys
+from retdm import console
+from retdm.onray.actors import Share, connected, run_actors
+
+def kills(share):
+    def work(item):
+        yield item
+        if item == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return work
+
+def main():
+    with connected():
+        print(*run_actors(kills, range(2), Share(actors=1, cpus=1, gpus=0)))
+    return 0
+
+sys.exit(console.run(main))
+"""
+
+
+def test_a_part_that_kills_every_process_ends_the_program(cluster):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLS],
+        env={**os.environ, **cluster.client},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 1, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: process ")
+    assert "died without a word" in last
+    assert last.endswith("; the same command goes on")
+    assert "Traceback" not in done.stderr
