@@ -72,10 +72,14 @@ def command():
     return ("--ray", "--actors", "2", "--part-size", "4", "--batch-size", "2")
 
 
+def in_this_process(*arguments):
+    """The program where it starts no Ray; returns its status."""
+    return console.run(lambda: main([str(one) for one in arguments]))
+
+
 def alone(url, folder, out):
     """The rows of the program without Ray."""
-    given = [url, folder, "--batch-size", 2, "--parquet", out]
-    assert console.run(lambda: main([str(one) for one in given])) == 0
+    assert in_this_process(url, folder, "--batch-size", 2, "--parquet", out) == 0
     return pyarrow.parquet.read_table(out)
 
 
@@ -145,9 +149,8 @@ def test_a_killed_actor_costs_no_row_and_doubles_none(cluster, url, photos, tmp_
     assert "predicting [####################] 27/27 image" in said
     assert f"{out}: complete, 27 rows" in said
 
-    again = [url, folder, "--parquet", out, *command()]
     with caplog.at_level(logging.INFO, logger="retdm"):
-        assert console.run(lambda: main([str(one) for one in again])) == 0
+        assert in_this_process(url, folder, "--parquet", out, *command()) == 0
     assert f"{out}: 7 of 7 parts are there already" in caplog.messages
     assert caplog.messages[-1] == f"{out}: complete, 27 rows"
 
@@ -162,7 +165,9 @@ def reader_of(photo):
     return descriptor
 
 
-def test_a_killed_program_goes_on_with_the_parts_that_are_missing(cluster, url, photos, tmp_path):
+def test_a_killed_program_goes_on_with_the_parts_that_are_missing(
+    cluster, url, photos, tmp_path, capsys
+):
     folder, photo = photos
     expected = alone(url, folder, tmp_path / "alone.parquet")
     content, out = blocked(photo), tmp_path / "out"
@@ -173,10 +178,9 @@ def test_a_killed_program_goes_on_with_the_parts_that_are_missing(cluster, url, 
     put_back(photo, content)
     written = {path: path.stat().st_mtime_ns for path in out.glob("part-*")}
 
-    other = start(cluster, url, folder, "--parquet", out, "--top", "1")
-    _, said = other.communicate(timeout=LIMIT_S)
-    assert other.returncode == 2
-    assert said.splitlines()[-1].startswith(
+    assert in_this_process(url, folder, "--parquet", out, "--top", 1, *command()) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(
         f"error: {out}: its parts were begun with --top none (now 1); ask for the same again"
     )
 
@@ -203,7 +207,8 @@ def test_a_bad_image_ends_it_and_the_finished_parts_stay(cluster, url, photos, t
     program = start(cluster, url, folder, "--json", out, "--bad", "skip")
     _, said = program.communicate(timeout=LIMIT_S)
     assert program.returncode == 0, said
-    rows = [json.loads(line) for path in sorted(out.glob("part-*")) for line in path.open()]
+    files = sorted(out.glob("part-*"))
+    rows = [json.loads(line) for path in files for line in path.read_text().splitlines()]
     assert len(rows) == 27
     assert [row["image"] for row in rows if row["error"]] == [str(photo)]
     assert f"{out}: complete, 27 rows, 1 of them bad" in said
