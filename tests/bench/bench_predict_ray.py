@@ -5,7 +5,8 @@
 On this machine's cores, with a Ray of its own: times, in turns, decoding alone and the network
 alone, as `bench_predict.py` does, and scoring by actors that write Parquet, first one with all the
 cores, then one for each core. The steady state lasts from when each actor has finished a part to
-when one has no other to begin; what comes before is the start, told by itself.
+when one has no other to begin; what comes before is the start, told by itself. On a machine that
+others use too, look at the share by CPU time: that of both alone over that of the actors.
 """
 
 import argparse
@@ -13,11 +14,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from bench_predict import limit_ways, make_model
 from machine import one_line
@@ -26,12 +28,12 @@ from photos import add_arguments, folders, gather
 from retdm.claims import hold
 from retdm.export.bundle import write_bundle
 from retdm.export.measured import Measured
-from retdm.onray.actors import connected, run_actors, share_out
+from retdm.onray.actors import Share, connected, run_actors, share_out
 from retdm.predict.batch import make_scorer
 from retdm.predict.cut import cut_files
 from retdm.predict.images import ImageFile, find_images
 from retdm.predict.parts import WORK, Plan
-from retdm.predict.scorer import Scoring, Task
+from retdm.predict.scorer import Scoring, Step, Task
 from retdm.predictor import Predictor, load
 from retdm.storage import open_store
 
@@ -79,39 +81,57 @@ def _compare(
     limits = limit_ways(model, few)
     pools = (1, model.threads)
     spent: dict[str, list[float]] = {name: [] for name in limits}
-    shares: dict[int, list[float]] = {actors: [] for actors in pools}
-    rates: dict[int, list[float]] = {actors: [] for actors in pools}
-    starts: dict[int, list[float]] = {actors: [] for actors in pools}
+    shares, by_cpu, rates, starts = ({actors: [] for actors in pools} for _ in range(4))
     least = sum if model.device.type == "cpu" else max
     for way in limits.values():
         way()
     for number in range(args.rounds):
         for actors in pools:
-            before = [_timed(way) / len(few) for way in limits.values()]
+            alone = [_timed(way) for way in limits.values()]
             place = str(out / f"{Path(bundle).name}-{number}-{actors}")
-            start, rate = _predict(model, bundle, files, place, actors, machines, args.part_size)
-            after = [_timed(way) / len(few) for way in limits.values()]
-            for name, first, last in zip(limits, before, after, strict=True):
-                spent[name].append((first + last) / 2)
-            shares[actors].append(rate * least(times[-1] for times in spent.values()))
+            start, rate, cpu = _predict(
+                model, bundle, files, place, actors, machines, args.part_size
+            )
+            # Before and behind it, as others come and go.
+            again = [_timed(way) for way in limits.values()]
+            both = (np.array(alone) + np.array(again)) / 2 / len(few)
+            for name, (wall, _) in zip(limits, both.tolist(), strict=True):
+                spent[name].append(wall)
+            shares[actors].append(rate * least(both[:, 0]))
+            by_cpu[actors].append(both[:, 1].sum() / cpu)
             rates[actors].append(rate)
             starts[actors].append(start)
     name = f"{model.config.model.backbone} at {model.decoder.size}"
     alone = ", ".join(f"{way} {1 / median(times):.1f}/s" for way, times in spent.items())
     print(f"  {name}: {alone} alone ({model.threads} cores, {model.device.type})")
     for actors in pools:
-        each = " ".join(f"{share:.2f}" for share in shares[actors])
+        each = " ".join(f"{share:.2f}" for share in by_cpu[actors])
         print(
             f"    {actors} actors: {median(rates[actors]):7.1f}/s: {median(shares[actors]):.2f} "
-            f"of the limit ({each}); start {median(starts[actors]):.1f} s",
+            f"of the limit, by CPU time {median(by_cpu[actors]):.2f} ({each}); "
+            f"start {median(starts[actors]):.1f} s",
             flush=True,
         )
 
 
-def _timed(way: Callable[[], None]) -> float:
-    begun = time.perf_counter()
+def _timed(way: Callable[[], None]) -> tuple[float, float]:
+    """Wall and CPU seconds."""
+    begun, spent = time.perf_counter(), time.process_time()
     way()
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, time.process_time() - spent
+
+
+def _make_timed(
+    scoring: Scoring, share: Share
+) -> Callable[[Task], Iterator[tuple[Step, int, float]]]:
+    """A scorer whose steps come with the CPU seconds of its process."""
+    score = make_scorer(scoring, share)
+
+    def work(task: Task) -> Iterator[tuple[Step, int, float]]:
+        for step in score(task):
+            yield step, os.getpid(), time.process_time()
+
+    return work
 
 
 def _predict(
@@ -122,8 +142,8 @@ def _predict(
     actors: int,
     machines: list[dict[str, float]],
     part_size: int,
-) -> tuple[float, float]:
-    """Seconds until every actor has finished a part, and images a second from then on."""
+) -> tuple[float, float, float]:
+    """Seconds until every actor has finished a part; from then on images/s, CPU s an image."""
     parts = cut_files(len(files), part_size=part_size, batch_size=_BATCH)
     plan = Plan(
         kind="parquet",
@@ -139,15 +159,21 @@ def _predict(
     )
     tasks = (Task(part, tuple(files[part.first : part.last])) for part in parts)
     begun, ends = time.perf_counter(), []
+    cpus: dict[int, list[tuple[float, int]]] = {}
     with hold(open_store(out), WORK) as held:
         scoring = Scoring(bundle, "best", plan, held, None, skip_bad=False, workers=None)
         share = share_out(machines, actors)
-        for step in run_actors(partial(make_scorer, scoring), tasks, share):
+        for step, process, spent in run_actors(partial(_make_timed, scoring), tasks, share):
             if step.counts is not None:
-                ends.append((time.perf_counter(), len(parts[step.part])))
+                size = len(parts[step.part])
+                ends.append((time.perf_counter(), size))
+                cpus.setdefault(process, []).append((spent, size))
     first, last = actors, len(ends) - actors
     images = sum(size for _, size in ends[first + 1 : last + 1])
-    return ends[first][0] - begun, images / (ends[last][0] - ends[first][0])
+    cpu = sum(each[-1][0] - each[0][0] for each in cpus.values())
+    done = sum(size for each in cpus.values() for _, size in each[1:])
+    rate = images / (ends[last][0] - ends[first][0])
+    return ends[first][0] - begun, rate, cpu / done
 
 
 if __name__ == "__main__":
