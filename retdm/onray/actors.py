@@ -201,4 +201,5 @@ def _tame() -> None:
     context.target_max_block_size = 1  # or a step would wait for 128 MiB of them
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # It tells of a lost process by a traceback of its own, beside what it raises.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
