@@ -17,6 +17,7 @@ import ray_head
 
 from retdm import console
 from retdm.predict.__main__ import main
+from tests.conftest import long
 from tests.system.killing import descendants
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -235,6 +236,7 @@ sys.exit(console.run(main))
 """
 
 
+@long
 def test_a_part_that_kills_every_process_ends_the_program(cluster):
     done = subprocess.run(
         [sys.executable, "-c", KILLS],
