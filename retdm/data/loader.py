@@ -7,6 +7,7 @@ the number of workers.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -93,10 +94,12 @@ class _Loader:
             BatchMaker(self._reader, decoder, split=data.split), **common
         )
 
-    def _run(self, order: Order, start: int, crop: tuple[int, int] | None) -> Iterator[Batch]:
-        count = num_batches(len(order), self.batch_size)
-        self._requests.coming = (self._request(order, b, crop) for b in range(start, count))
-        shards = coming_shards(order, start, self._cuts)
+    def _run(
+        self, order: Order, start: int, crop: tuple[int, int] | None, stop: int | None = None
+    ) -> Iterator[Batch]:
+        end = num_batches(len(order), self.batch_size) if stop is None else stop
+        self._requests.coming = (self._request(order, b, crop) for b in range(start, end))
+        shards = takewhile(lambda one: one[0] < end, coming_shards(order, start, self._cuts))
         ahead = ReadAhead(self._reader, shards, ahead=self._settings.read_ahead)
         try:
             ahead.reached(start + self._in_flight)
@@ -242,6 +245,9 @@ class EvaluationLoader(_Loader):
         """Global batches, the same on all ranks."""
         return num_batches(len(self.data), self.batch_size)
 
-    def batches(self) -> Iterator[Batch]:
-        """All batches; see `TrainingLoader.epoch` for errors."""
-        return self._run(table_order(self.data.shard_sizes), 0, None)
+    def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
+        """All batches, or those from `start` to `stop` - 1; see `TrainingLoader.epoch` for errors.
+
+        Begin no others before these are used up or closed.
+        """
+        return self._run(table_order(self.data.shard_sizes), start, None, stop)

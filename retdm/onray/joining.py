@@ -14,8 +14,11 @@ _ANSWER_S = 5.0
 _MISMATCH = re.compile(r"^Version mismatch:" + r"[^:]*:\s+Ray: (\S+)\s+Python: (\S+)" * 2)
 
 
-def join() -> bool:
+def join(**options: Any) -> bool:
     """Connect to the cluster that RAY_ADDRESS names or runs here, or else start a Ray here.
+
+    Args:
+        options: Of `ray.init`.
 
     Returns:
         Whether that was done now; False if this process was connected already.
@@ -25,7 +28,7 @@ def join() -> bool:
     """
     if ray.is_initialized():
         return False
-    connect(os.environ.get("RAY_ADDRESS"), said="RAY_ADDRESS", log_to_driver=True)
+    connect(os.environ.get("RAY_ADDRESS"), said="RAY_ADDRESS", log_to_driver=True, **options)
     return True
 
 

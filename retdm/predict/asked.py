@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-FORMATS = ("json", "csv", "parquet")
+Format = Literal["json", "csv", "parquet"]
+FORMATS: tuple[Format, ...] = ("json", "csv", "parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,12 @@ class Asked:
     checkpoint: str = "best"
     batch_size: int | None = None
     workers: int | None = None
+    ray: bool = False
+    actors: int | None = None
+    part_size: int | None = None
 
     @property
-    def files(self) -> Mapping[str, str]:
+    def files(self) -> Mapping[Format, str]:
         """Where each format is to be written, of those that are asked for."""
-        given = {kind: getattr(self, kind) for kind in FORMATS}
+        given: dict[Format, str | None] = {kind: getattr(self, kind) for kind in FORMATS}
         return {kind: url for kind, url in given.items() if url is not None}

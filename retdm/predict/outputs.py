@@ -5,16 +5,17 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from retdm.errors import ConfigError, StorageError
+from retdm.predict.asked import Format
 from retdm.predict.formats import Csv, JsonLines, Parquet, Writer
 from retdm.predict.rows import Row
 from retdm.scratch import Scratch
 from retdm.storage import Store
 from retdm.storage.place import open_file_to_write
 
-_WRITERS: dict[str, type[Writer]] = {"json": JsonLines, "csv": Csv, "parquet": Parquet}
+_WRITERS: dict[Format, type[Writer]] = {"json": JsonLines, "csv": Csv, "parquet": Parquet}
 
 
-def targets(given: Mapping[str, str]) -> dict[str, tuple[Store, str]]:
+def targets(given: Mapping[Format, str]) -> dict[Format, tuple[Store, str]]:
     """Where the file of each format goes.
 
     Args:
@@ -23,7 +24,7 @@ def targets(given: Mapping[str, str]) -> dict[str, tuple[Store, str]]:
     Raises:
         ConfigError: If it is a folder, or below a file, or two are the same.
     """
-    found: dict[str, tuple[Store, str]] = {}
+    found: dict[Format, tuple[Store, str]] = {}
     for kind, url in given.items():
         store, name = open_file_to_write(url, option=f"--{kind}")
         for other, (there, taken) in found.items():
@@ -43,7 +44,7 @@ class Outputs:
         labels: In the order of the scores.
     """
 
-    def __init__(self, places: Mapping[str, tuple[Store, str]], labels: Sequence[str]) -> None:
+    def __init__(self, places: Mapping[Format, tuple[Store, str]], labels: Sequence[str]) -> None:
         self._places = places
         self._labels = labels
 

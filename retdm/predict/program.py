@@ -3,14 +3,15 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 from retdm import console
-from retdm.data.split import open_split
+from retdm.data.split import SplitData, open_split
 from retdm.predict.asked import Asked
 from retdm.predict.images import ImageFile, find_images
 from retdm.predict.outputs import Outputs, targets
 from retdm.predict.rows import Row, rows_of
-from retdm.predict.scored import Scored, of_files, of_split
+from retdm.predict.scored import Scored, of_files, of_split, open_loader
 from retdm.predict.table import line, width_of
 from retdm.predictor import Predictor, load
 
@@ -47,10 +48,22 @@ def _of_files(
 
 def _of_split(model: Predictor, asked: Asked) -> tuple[list[str], Iterator[Scored]]:
     assert asked.split is not None
-    url = asked.images[0] if asked.images else model.config.data.url
-    data = open_split(url, asked.split)
+    data = open_split(url_of_split(model, asked), asked.split)
     size = asked.batch_size or model.config.data.batch_size
-    return list(data.table.keys), of_split(model, data, batch_size=size, workers=asked.workers)
+    return list(data.table.keys), _scored(model, data, size, asked.workers)
+
+
+def _scored(
+    model: Predictor, data: SplitData, batch_size: int, workers: int | None
+) -> Iterator[Scored]:
+    loader = open_loader(model, data, batch_size=batch_size, workers=workers)
+    with closing(loader):
+        yield from of_split(model, loader)
+
+
+def url_of_split(model: Predictor, asked: Asked) -> str:
+    """Of the shard set that `--split` is of: the one that is given, or the run's own."""
+    return asked.images[0] if asked.images else model.config.data.url
 
 
 def _show(rows: Iterator[Row], model: Predictor, images: Sequence[str]) -> None:
@@ -65,6 +78,15 @@ def _write(rows: Iterator[Row], outputs: Outputs, *, total: int) -> None:
         for row in console.progress(rows, total=total, label="predicting", unit="image"):
             outputs.write(row)
             bad += row.error is not None
-    rate = total / (time.monotonic() - begun)
+    log.info("%s", told(total, bad, time.monotonic() - begun))
+
+
+def told(images: int, bad: int, seconds: float) -> str:
+    """What was done, in a line.
+
+    Example:
+        >>> told(10, 1, 4.0)
+        '10 images, 1 of them bad, 2.5 a second'
+    """
     without = f", {bad} of them bad" if bad else ""
-    log.info("%s%s, %.1f a second", console.counted(total, "image"), without, rate)
+    return f"{console.counted(images, 'image')}{without}, {images / seconds:.1f} a second"

@@ -54,26 +54,22 @@ def of_files(
         yield Scored(names, model.score(batch.images), bad)
 
 
-def of_split(
+def open_loader(
     model: Predictor, data: SplitData, *, batch_size: int, workers: int | None
-) -> Iterator[Scored]:
-    """Scores of a split in the order of its table, by the loader and in the batches of evaluation.
+) -> EvaluationLoader:
+    """The loader of a split, to be closed; its batches are those of evaluation.
 
     Args:
-        model: Gives them.
+        model: Says what images are reduced to.
         data: The split.
         batch_size: Images that go through the network together.
         workers: Processes that decode; the run's `data.loader_workers` by default.
-
-    Raises:
-        ShardError: If a shard is missing.
-        StorageError: If the storage cannot be read.
     """
     settings = model.config.data
     if workers is not None:
         settings = settings.model_copy(update={"loader_workers": workers})
     # Not by retdm.train, without which a bundle predicts.
-    loader = EvaluationLoader(
+    return EvaluationLoader(
         data,
         settings,
         rank=0,
@@ -82,14 +78,29 @@ def of_split(
         bad=BadSamples(len(data)),
         pin_memory=model.device.type == "cuda",
     )
-    try:
-        for batch in loader.batches():
-            keys = [data.table.keys[row] for row in batch.indices.tolist()]
-            row_of = {key: row for row, key in enumerate(keys)}
-            bad = {
-                row_of[one.key]: f"{data.url}/{one.shard}: sample {one.key!r}: {one.reason}"
-                for one in batch.bad
-            }
-            yield Scored(keys, model.score(batch.images), bad)
-    finally:
-        loader.close()
+
+
+def of_split(
+    model: Predictor, loader: EvaluationLoader, start: int = 0, stop: int | None = None
+) -> Iterator[Scored]:
+    """Scores of a split in the order of its table.
+
+    Args:
+        model: Gives them.
+        loader: From `open_loader`.
+        start: The first batch.
+        stop: The batch to end before; None: there is none.
+
+    Raises:
+        ShardError: If a shard is missing.
+        StorageError: If the storage cannot be read.
+    """
+    data = loader.data
+    for batch in loader.batches(start, stop):
+        keys = [data.table.keys[row] for row in batch.indices.tolist()]
+        row_of = {key: row for row, key in enumerate(keys)}
+        bad = {
+            row_of[one.key]: f"{data.url}/{one.shard}: sample {one.key!r}: {one.reason}"
+            for one in batch.bad
+        }
+        yield Scored(keys, model.score(batch.images), bad)

@@ -23,6 +23,9 @@ _QUICK = {
     "bench_mining": ["--batch", "32", "--rounds", "1", "--growth", "1000x80"],
     "bench_plan": ["--samples", "20000", "--shards", "20", "--rounds", "1"],
     "bench_predict": ["--nets", "timm:test_resnet@32", "--images", "32", "--rounds", "1"],
+    "bench_predict_ray": [
+        *("--nets", "timm:test_resnet@32", "--images", "320", "--part-size", "32", "--rounds", "1")
+    ],
     "bench_resize": ["--samples", "64", "--rounds", "1"],
     "bench_search": ["--trials", "1"],
     "bench_serve": ["--nets", "timm:test_resnet@32", "--clients", "2", "--seconds", "1"],

@@ -57,11 +57,12 @@ def main() -> int:
             print(f"\n{name}: {about}")
             files = find_images([str(Path(scratch, "made", name, "photos"))])
             for net in args.nets:
-                _compare(_model(net), files, Path(scratch, "out"), args.rounds)
+                _compare(make_model(net), files, Path(scratch, "out"), args.rounds)
     return 0
 
 
-def _model(net: str) -> Predictor:
+def make_model(net: str) -> Predictor:
+    """A network of random weights for 80 labels; `net` is BACKBONE@SIZE."""
     backbone, _, size = net.partition("@")
     settings = [f"model.backbone={backbone}", "model.weights=none", "method=bce"]
     settings += [f"data.image_size={size or 224}"]
@@ -71,7 +72,8 @@ def _model(net: str) -> Predictor:
     return Predictor(config, method.to(device), _LABELS, None, Origin("bench", "", "", ""))
 
 
-def _compare(model: Predictor, files: list[ImageFile], out: Path, rounds: int) -> None:
+def limit_ways(model: Predictor, files: list[ImageFile]) -> dict[str, Callable[[], None]]:
+    """Decoding alone, and the network alone."""
     pixels = torch.randint(0, 256, (_BATCH, 3, *[model.decoder.size] * 2), dtype=torch.uint8)
 
     def decode() -> None:
@@ -84,6 +86,10 @@ def _compare(model: Predictor, files: list[ImageFile], out: Path, rounds: int) -
         for begin in range(0, len(files), _BATCH):
             model.score(pixels[: len(files) - begin])
 
+    return {"decode": decode, "compute": compute}
+
+
+def _compare(model: Predictor, files: list[ImageFile], out: Path, rounds: int) -> None:
     def predict() -> None:
         batches = of_files(model, files, batch_size=_BATCH, workers=None)
         rows = rows_of(batches, model.labels, model.thresholds(), top=None, skip_bad=False)
@@ -91,7 +97,7 @@ def _compare(model: Predictor, files: list[ImageFile], out: Path, rounds: int) -
             for row in rows:
                 outputs.write(row)
 
-    ways: dict[str, Callable[[], None]] = {"decode": decode, "compute": compute, "both": predict}
+    ways = {**limit_ways(model, files), "both": predict}
     wall: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():

@@ -222,6 +222,15 @@ def test_evaluation_counts_each_sample_once_in_table_order(tiny_set: str, world:
     assert rows == list(range(22))
 
 
+def test_one_evaluation_loader_gives_any_batches_any_number_of_times(tiny_set: str) -> None:
+    loader = EvaluationLoader(
+        open_split(tiny_set, "train"), settings_of(tiny_set), rank=0, world_size=1, batch_size=5
+    )
+    whole = joined([loader.batches()])
+    for start, stop in ((2, 4), (0, 1), (4, 5), (1, 1)):
+        assert joined([loader.batches(start, stop)]) == whole[start:stop]
+
+
 def test_loading_leaves_the_global_random_state_alone(tiny_set: str) -> None:
     state = torch.get_rng_state()
     list(training(tiny_set).epoch(0))

@@ -16,12 +16,14 @@ import pytest
 
 import retdm
 from retdm import console
+from retdm.claims import hold
 from retdm.data.bad import BadSamples
 from retdm.data.split import open_split
 from retdm.evaluate import main as evaluate_main
 from retdm.evaluation import evaluate
 from retdm.predict.__main__ import main
 from retdm.predict.formats import JsonLines
+from retdm.predict.parts import WORK
 from retdm.storage import join_url, open_store
 from retdm.train.scoring import score_split
 
@@ -125,6 +127,14 @@ def test_folders_are_searched_below_and_other_files_left_alone(url, photos, tmp_
     (tmp_path / "a/notes.txt").write_text("no image")
     assert run(url, tmp_path / "a", "--json", tmp_path / "o") == 0
     assert [row["image"] for row in lines(tmp_path / "o")] == [str(tmp_path / "a/b/x.JPG")]
+
+
+def test_images_may_be_named_by_the_lines_of_a_text_file(url, photos, tmp_path):
+    named = tmp_path / "names.txt"
+    named.write_text(f"{photos[2]}\n{photos[0]}\n")
+    assert run(url, f"@{named}", photos[1], "--json", tmp_path / "o") == 0
+    found = [row["image"] for row in lines(tmp_path / "o")]
+    assert found == [str(photos[at]) for at in (2, 0, 1)]
 
 
 def test_without_a_file_a_table_is_printed(url, photos, capsys):
@@ -239,6 +249,21 @@ def test_wrong_input_is_one_line_and_status_2(
     assert os.listdir(tmp_path) == ["empty"]
 
 
+def test_parts_are_refused_where_another_program_writes_or_a_file_is(
+    url, photos, tmp_path, capsys
+):
+    given = [url, photos[0], "--ray", "--parquet"]
+    with hold(open_store(str(tmp_path / "out")), WORK):
+        assert run(*given, tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert f"error: {tmp_path}/out: another prediction writes there (process {os.getpid()}" in told
+    (tmp_path / "file").write_text("mine")
+    assert run(*given, tmp_path / "file") == 2
+    assert (
+        f"error: --parquet {tmp_path}/file: {tmp_path}/file is a file" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -247,6 +272,11 @@ def test_wrong_input_is_one_line_and_status_2(
         (["a", "--top", "0"], "argument --top: '0' is not a whole number from 1 on"),
         (["a", "--top", "1", "--threshold", "fixed"], "not allowed with argument --top"),
         (["a", "--bad", "maybe"], "invalid choice: 'maybe'"),
+        (["@nowhere.txt"], "No such file or directory: 'nowhere.txt'"),
+        (["a", "--ray"], "with --ray give one of --json, --csv and --parquet, the folder of its"),
+        (["a", "--ray", "--json", "o", "--csv", "p"], "with --ray give one of --json, --csv and"),
+        (["a", "--json", "o", "--actors", "2"], "--actors and --part-size go with --ray"),
+        (["a", "--json", "o", "--part-size", "2"], "--actors and --part-size go with --ray"),
     ],
 )
 def test_wrong_usage(url, arguments, message, capsys):
