@@ -26,6 +26,8 @@ _ELSEWHERE = {
     r"python -m retdm.shard build shards/synthetic.toml .*": "tests/system/test_coco_to_result.py",
     r"python -m retdm.shard (verify|stats) URL .*": "tests/shard/test_command_line.py",
     r"python cluster/local/services.py start .*": "tests/local/test_services.py",
+    r"python -m retdm.predict .* --ray .*": "tests/predict/test_on_ray.py",
+    r"python jobs/serve.py .*": "tests/jobs/test_serve.py",
     r"ray job submit .*": "tests/cluster/test_submitted.py",
     r"ray job (logs|status|stop) .*": "tests/cluster/test_submitted.py",
     r"python jobs/train.py .*/coco2014-vgg16.toml .*": "tests/jobs/test_train.py",
