@@ -110,7 +110,7 @@ def test_more_replicas_than_this_machine_has_room_for_are_refused(
 
 
 def test_a_cluster_may_grow(done, service, monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "a-cluster:6379")
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setattr(serving.serve, "run", lambda *_, **__: os.kill(os.getpid(), 15))
     with pytest.raises(Stopped):
         run_service(replace(service, replicas=9))
