@@ -18,10 +18,19 @@ RUNNING = (ROOT / "cluster/RUNNING.md").read_text()
 TEXT = (ROOT / "cluster/aws.yaml").read_text()
 CONFIG = yaml.safe_load(TEXT)
 WORKER = CONFIG["available_node_types"]["worker"]
+SUBMITTED = [
+    (shlex.split(how), shlex.split(what))
+    for how, what in re.findall(
+        r"^    (ray job submit .*python) (jobs/train\.py .*)",
+        RUNNING.replace("\\\n", " "),
+        re.MULTILINE,
+    )
+]
+"""The commands that submit a run: what is told to Ray, and to the program."""
 
 
 def test_the_workers_have_the_gpus_of_the_run_that_is_described():
-    [text] = re.findall(r"--workers (\d+:\d+)", RUNNING)
+    [text] = set(re.findall(r"--workers (\d+:\d+)", RUNNING))
     workers, gpus = Workers.parse(text), WORKER["resources"]["GPU"]
     assert (workers.low, workers.high) == (gpus, gpus * WORKER["max_workers"]) == (4, 8)
     assert CONFIG["max_workers"] == WORKER["max_workers"]
@@ -29,15 +38,19 @@ def test_the_workers_have_the_gpus_of_the_run_that_is_described():
 
 
 def test_the_command_of_the_run_is_one_that_the_program_takes():
-    text = RUNNING.replace("\\\n", " ")
-    [command] = re.findall(r"python (jobs/train\.py .*)", text)
-    file, *words = shlex.split(command)
+    _, (file, *words) = SUBMITTED[-1]
     args = runpy.run_path(str(ROOT / file))["parser"]().parse_args(words)
     config = load_config(ROOT / args.recipe, args.set)
     assert config.data.url == "s3://BUCKET/coco2014"
     assert args.storage == "s3://BUCKET/runs"
     # There is no GPU before one is asked for.
     assert (WORKER["min_workers"], config.run.gpus) == (0, "required")
+
+
+def test_the_dry_run_is_that_of_the_run_and_shows_what_it_prints_and_uses_up_no_id():
+    (how, dry), (_, run) = SUBMITTED
+    assert dry == [*run, "--dry-run"]
+    assert how == ["ray", "job", "submit", "--working-dir", ".", "--", "python"]
 
 
 def test_the_command_that_packs_is_one_that_the_program_takes_on_a_machine_of_its_own():
