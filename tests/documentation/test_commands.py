@@ -26,6 +26,7 @@ _ELSEWHERE = {
     r"python -m retdm.shard build shards/synthetic.toml .*": "tests/system/test_coco_to_result.py",
     r"python -m retdm.shard (verify|stats) URL .*": "tests/shard/test_command_line.py",
     r"python cluster/local/services.py start .*": "tests/local/test_services.py",
+    r"eval \"\$\(python cluster/local/services.py env .*": "tests/local/test_services.py",
     r"ray job submit .*": "tests/cluster/test_submitted.py",
     r"ray job (logs|status|stop) .*": "tests/cluster/test_submitted.py",
     r"python jobs/train.py .*/coco2014-vgg16.toml .*": "tests/jobs/test_train.py",
