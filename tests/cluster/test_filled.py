@@ -19,9 +19,13 @@ def test_every_word_to_fill_in_is_told_and_filled_by_one_file():
         [TEXT.partition("cluster_name")[2], *(path.read_text() for path in FILES[1:])]
     )
     told = set(re.findall(r"# To fill in: (.*)\.", TEXT)[0].split(", "))
-    assert set(re.findall(r"\b[A-Z][A-Z_]{2,}\b", left)) & set(NAMES) == {*told, "BUCKET"}
+    assert set(re.findall(r"\b[A-Z][A-Z_]{2,}\b", left)) & set(NAMES) == {
+        *told,
+        "BUCKET",
+        "OIDC_ID",
+    }
     # VPC is named by a command alone.
-    assert set(NAMES) == {*told, "BUCKET", "VPC"}
+    assert set(NAMES) == {*told, "BUCKET", "OIDC_ID", "VPC"}
     assert len(LINES) == len(NAMES)
 
 
