@@ -74,3 +74,18 @@ def test_the_role_that_spot_machines_want_is_made_by_hand():
     # The head could make it only with a right on IAM, which it has not.
     assert "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com\n" in RUNNING
     assert not [one for one in actions("head") if one.startswith("iam:Create")]
+
+
+def test_prometheus_on_the_heads_machine_finds_its_files_and_is_reached_by_a_tunnel_alone():
+    [command] = re.findall(r"^    ssh .*docker run .*", RUNNING.replace("\\\n", " "), re.MULTILINE)
+    there = {here: path for path, here in re.findall(r"--volume (\S+):(\S+):ro ", command)}
+    # The machine's folder that Ray's container has as /tmp, in which Ray's own is /tmp/ray.
+    [shared] = [one for one in CONFIG["docker"]["run_options"] if one.endswith(":/tmp")]
+    assert there["/tmp/ray"] == shared.removeprefix("--volume=").removesuffix(":/tmp") + "/ray"
+    [copied] = re.findall(r"^    scp .* -r (\S+) \$head:$", RUNNING, re.MULTILINE)
+    assert there["/etc/prometheus"] == f"/home/{CONFIG['auth']['ssh_user']}/{Path(copied).name}"
+    [name] = re.findall(r" --config\.file=/etc/prometheus/(\S+) ", command)
+    [job] = yaml.safe_load((ROOT / copied / name).read_text())["scrape_configs"]
+    assert Path(job["file_sd_configs"][0]["files"][0]).parent == Path("/tmp/ray")
+    assert command.endswith(" --web.listen-address=127.0.0.1:9090")
+    assert " -N -L 9090:127.0.0.1:9090 $head " in RUNNING
