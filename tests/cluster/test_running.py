@@ -1,8 +1,11 @@
 """What cluster/RUNNING.md tells an operator fits the programs and cluster/aws.yaml."""
 
+import os
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -68,6 +71,28 @@ def test_the_quota_to_ask_for_is_that_of_all_workers_together():
     cores = machines * WORKER["resources"]["CPU"]
     kind = WORKER["node_config"]["InstanceType"]
     assert f"Ask for {cores} vCPUs, two {kind}, " in RUNNING
+
+
+def test_the_token_that_is_made_here_is_read_by_its_owner_alone(tmp_path):
+    [made] = re.findall(r"^    (\(umask .*? ray get-auth-token .*\)) ", RUNNING, re.MULTILINE)
+    env = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    script = f"umask 022; {made}"
+    subprocess.run(["bash", "-c", script], env=env, cwd=tmp_path, check=True, timeout=300)
+    token = tmp_path / ".ray/auth_token"
+    assert token.read_text()
+    assert token.stat().st_mode & 0o777 == 0o600
+    [kept] = re.findall(r"^    aws ssm put-parameter .*", RUNNING, re.MULTILINE)
+    assert kept.endswith(" --value file://$HOME/.ray/auth_token")
+    # The same page followed again, after `ray down`, finds the parameter there.
+    assert " --overwrite " in kept
+
+
+def test_the_image_is_built_for_the_machines_by_a_builder_that_knows_its_lines():
+    text = (ROOT / "cluster/image/Dockerfile").read_text()
+    for page in (RUNNING, text):
+        assert "docker build --platform linux/amd64 -f cluster/image/Dockerfile " in page
+    assert "RUN --mount=" in text
+    assert "BuildKit" in RUNNING
 
 
 def test_the_role_that_spot_machines_want_is_made_by_hand():

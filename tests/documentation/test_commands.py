@@ -34,10 +34,11 @@ _ELSEWHERE = {
     r"RETDM_LONG=1 .*": "tests/system/test_hosts.py",
     r"kubectl kustomize .*": "tests/cluster/test_readme.py",
     r"ray up mine-aws.yaml": "tests/cluster/test_aws.py",
+    r"\(umask 077; ray get-auth-token .*": "tests/cluster/test_running.py",
 }  # fmt: skip
 """What another test runs, perhaps with other names in it."""
 
-_AWAY = r"aws .*|docker .*|kubectl (?!kustomize).*|ray (dashboard|down|get-auth-token) .*"
+_AWAY = r"aws .*|docker .*|kubectl (?!kustomize).*|ray (dashboard|down) .*"
 """What needs somebody's account or cluster."""
 
 _BEFORE = {
