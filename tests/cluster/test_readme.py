@@ -74,6 +74,18 @@ def _commands(run):
     return [one for cluster in clusters(documents) for one in commands_on(cluster, documents)]
 
 
+def test_the_commands_find_the_own_folder_from_the_folder_of_the_project():
+    [told] = re.findall(r"For example `(\S+)/kustomization\.yaml`, beside this folder", TEXT)
+    assert (ROOT / told).parent == KUBERAY.parent
+    assert re.findall(r"^    kubectl (?:kustomize|apply -k) (\S+)", TEXT, re.M) == [told, told]
+
+
+def test_the_example_is_of_one_region():
+    region = r"\b[a-z]{2}-[a-z]+-\d\b"
+    assert len(re.findall(region, EXAMPLE)) == 2
+    assert len(set(re.findall(region, EXAMPLE))) == 1
+
+
 def test_keys_from_a_secret_work_wherever_the_text_says_to_name_them(tmp_path):
     shutil.copytree(KUBERAY, tmp_path / "kuberay")
     [told] = re.findall(r"where ((?:`\S+`,?\s(?:and )?)+)name `components/s3-irsa`", TEXT)
