@@ -56,6 +56,26 @@ def test_the_dry_run_is_that_of_the_run_and_shows_what_it_prints_and_uses_up_no_
     assert how == ["ray", "job", "submit", "--working-dir", ".", "--", "python"]
 
 
+def test_the_weights_that_are_put_into_the_bucket_are_those_of_the_recipe():
+    from torchvision.models import VGG16_Weights
+
+    weights = VGG16_Weights.DEFAULT
+    [fetched] = re.findall(r"^ +curl -O (\S+)$", RUNNING, re.MULTILINE)
+    assert fetched == weights.url
+    config = load_config(ROOT / "jobs/recipes/coco2014-vgg16.toml")
+    assert (config.model.backbone, config.model.weights) == ("vgg16", "imagenet")
+    file, folder = re.findall(r"^ +aws s3 cp (\S+) (\S+)$", RUNNING, re.MULTILINE)[0]
+    assert f"`--set model.weights={folder}{file}`" in RUNNING
+    assert fetched.endswith(f"/{file}")
+    [size] = re.findall(r"downloads VGG-16's, (\d+) MiB, ", RUNNING)
+    assert int(size) == round(weights.meta["_file_size"])
+
+
+def test_zones_are_looked_up_for_the_workers_kind_of_machine():
+    kind = WORKER["node_config"]["InstanceType"]
+    assert f"--filters Name=instance-type,Values={kind} " in RUNNING
+
+
 def test_the_command_that_packs_is_one_that_the_program_takes_on_a_machine_of_its_own():
     [text] = re.findall(r"^    python -m retdm\.shard (build .*)", RUNNING, re.MULTILINE)
     given = shard_parser().parse_args(shlex.split(text))
