@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -19,9 +20,13 @@ def test_every_word_to_fill_in_is_told_and_filled_by_one_file():
         [TEXT.partition("cluster_name")[2], *(path.read_text() for path in FILES[1:])]
     )
     told = set(re.findall(r"# To fill in: (.*)\.", TEXT)[0].split(", "))
-    assert set(re.findall(r"\b[A-Z][A-Z_]{2,}\b", left)) & set(NAMES) == {*told, "BUCKET"}
+    assert set(re.findall(r"\b[A-Z][A-Z_]{2,}\b", left)) & set(NAMES) == {
+        *told,
+        "BUCKET",
+        "OIDC_ID",
+    }
     # VPC is named by a command alone.
-    assert set(NAMES) == {*told, "BUCKET", "VPC"}
+    assert set(NAMES) == {*told, "BUCKET", "OIDC_ID", "VPC"}
     assert len(LINES) == len(NAMES)
 
 
@@ -46,6 +51,22 @@ def test_words_within_addresses_and_paths_are_filled():
     head = filled(ROOT / "cluster/iam/head.json")
     assert '"arn:aws:ec2:eu-central-1::image/ami-0123456789abcdef0"' in head
     assert f'subnet/{NAMES["SUBNET"]}"' in head
+
+
+def test_no_word_stands_in_the_prose_where_a_value_would_garble_it():
+    prose = [line for line in RUNNING.read_text().splitlines() if not line.startswith("    ")]
+    words = re.compile(rf"\b(?:{'|'.join(NAMES)})\b")
+    # Within a path or a command it is to be filled; alone it is the word that is spoken of.
+    names = re.sub(r"`([^`]*)`", lambda code: code[1] * (code[1] in NAMES), "\n".join(prose))
+    assert words.findall(names) == []
+
+
+def test_what_is_filled_in_is_not_committed():
+    names = ["mine.sed", "mine-aws.yaml", "cluster/mine/kustomization.yaml"]
+    done = subprocess.run(
+        ["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == names
 
 
 def test_the_commands_on_the_page_are_filled_in_the_same_way():

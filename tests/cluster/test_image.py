@@ -125,4 +125,7 @@ def test_the_builder_is_sent_what_is_copied_and_nothing_else():
 def test_the_comment_says_the_command_of_the_build():
     [pin] = re.findall(r"^ray==(\S+)$", CONSTRAINTS, re.M)
     tag = f"retdm:{retdm.__version__}-ray{pin}"
-    assert f"docker build -f cluster/image/Dockerfile -t REGISTRY/{tag} .\n" in DOCKERFILE
+    assert (
+        f"docker build --platform linux/amd64 -f cluster/image/Dockerfile -t REGISTRY/{tag} .\n"
+        in DOCKERFILE
+    )

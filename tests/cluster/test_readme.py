@@ -3,24 +3,45 @@
 import re
 import shutil
 
+import pytest
+
 from retdm.config import load_config
 from tests.cluster import access
 from tests.cluster.commands import commands_on, read
 from tests.cluster.leaving import seconds_to_save
-from tests.cluster.manifests import CLUSTERS, KUBERAY, ROOT, clusters, rendered, targets
+from tests.cluster.manifests import (
+    CLUSTERS,
+    KUBERAY,
+    ROOT,
+    clusters,
+    ray_container,
+    rendered,
+    targets,
+)
 from tests.cluster.schemas import KUBERNETES
 from tests.cluster.test_manifests import CHECKS
 
 TEXT = (KUBERAY / "README.md").read_text()
 
 
-def test_the_example_of_an_own_folder_is_sound_and_changes_what_it_says(tmp_path):
+EXAMPLE = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[1]
+
+
+def _rendered_beside(tmp_path, example):
+    """What a folder beside a copy of ours makes of its kustomization.yaml."""
     shutil.copytree(KUBERAY, tmp_path / "kuberay")
     (tmp_path / "mine").mkdir()
-    example = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[1]
     (tmp_path / "mine/kustomization.yaml").write_text(example)
-    documents = rendered(tmp_path / "mine")
-    assert {check.__name__: found for check in CHECKS if (found := check(documents))} == {}
+    return rendered(tmp_path / "mine")
+
+
+def _faults(documents):
+    return {check.__name__: found for check in CHECKS if (found := check(documents))}
+
+
+def test_the_example_of_an_own_folder_is_sound_and_changes_what_it_says(tmp_path):
+    documents = _rendered_beside(tmp_path, EXAMPLE)
+    assert _faults(documents) == {}
     (cluster,) = clusters(documents)
     assert cluster.job["metadata"]["name"] == "pets"
     assert "data.url=s3://photos/pets" in cluster.job["spec"]["entrypoint"]
@@ -53,6 +74,18 @@ def _commands(run):
     return [one for cluster in clusters(documents) for one in commands_on(cluster, documents)]
 
 
+def test_the_commands_find_the_own_folder_from_the_folder_of_the_project():
+    [told] = re.findall(r"For example `(\S+)/kustomization\.yaml`, beside this folder", TEXT)
+    assert (ROOT / told).parent == KUBERAY.parent
+    assert re.findall(r"^    kubectl (?:kustomize|apply -k) (\S+)", TEXT, re.M) == [told, told]
+
+
+def test_the_example_is_of_one_region():
+    region = r"\b[a-z]{2}-[a-z]+-\d\b"
+    assert len(re.findall(region, EXAMPLE)) == 2
+    assert len(set(re.findall(region, EXAMPLE))) == 1
+
+
 def test_keys_from_a_secret_work_wherever_the_text_says_to_name_them(tmp_path):
     shutil.copytree(KUBERAY, tmp_path / "kuberay")
     [told] = re.findall(r"where ((?:`\S+`,?\s(?:and )?)+)name `components/s3-irsa`", TEXT)
@@ -65,6 +98,40 @@ def test_keys_from_a_secret_work_wherever_the_text_says_to_name_them(tmp_path):
         documents = rendered(tmp_path / "kuberay" / name)
         assert access.no_way_to_s3(documents) == []
         assert "role-arn" not in str(documents), name
+
+
+@pytest.mark.parametrize("name", [name for name in CLUSTERS if "/dev" not in name])
+def test_keys_from_a_secret_come_by_an_own_folder_in_the_place_of_the_role(tmp_path, name):
+    documents = _rendered_beside(tmp_path, _own(f"resources: [../kuberay/{name}]", _SECRET))
+    assert _faults(documents) == {}
+    assert "role-arn" not in str(documents)
+    for cluster in clusters(documents):
+        for group in cluster.groups:
+            assert {"secretRef": {"name": "retdm-s3"}} in ray_container(group)["envFrom"]
+
+
+def test_the_example_takes_keys_from_a_secret_without_its_patch_of_the_role(tmp_path):
+    patch = r"  - target: {kind: ServiceAccount.*?(?=  - target)"
+    assert len(re.findall(patch, EXAMPLE, re.DOTALL)) == 1
+    without = re.sub(patch, "", EXAMPLE, flags=re.DOTALL)
+    documents = _rendered_beside(tmp_path, without + _SECRET + "\n")
+    assert _faults(documents) == {}
+    assert "role-arn" not in str(documents)
+
+
+def test_the_namespace_is_made_before_the_secret():
+    first, second = re.findall(r"^    kubectl .*(?:namespace\.yaml|create secret).*$", TEXT, re.M)
+    assert (ROOT / first.split()[-1]).is_file()
+    assert "retdm-s3" in second
+
+
+[_SECRET] = re.findall(r"^    (components: \[.*s3-secret\])$", TEXT, re.MULTILINE)
+
+
+def _own(*lines):
+    """A kustomization with these lines."""
+    head = ("apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization")
+    return "\n".join([*head, *lines]) + "\n"
 
 
 def _written(folder):

@@ -1,6 +1,7 @@
 """What `ray job submit --working-dir .` sends, by Ray's own packaging, and that it suffices."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,12 @@ def package(tmp_path_factory):
 
 def test_the_checkout_is_sent_in_less_than_five_mebibytes(package):
     assert package.stat().st_size < MOST_BYTES
+
+
+@pytest.mark.parametrize("page", ["README.md", "cluster/RUNNING.md"])
+def test_pages_say_how_much_is_sent(package, page):
+    [told] = re.findall(r"and `\*\.toml`, ([\d.]+) MB\.", (ROOT / page).read_text())
+    assert float(told) == pytest.approx(package.stat().st_size / 1e6, rel=0.1)
 
 
 def test_all_that_jobs_are_made_of_is_sent_and_nothing_else(package):

@@ -28,6 +28,7 @@ _ELSEWHERE = {
     r"python cluster/local/services.py start .*": "tests/local/test_services.py",
     r"python -m retdm.predict .* --ray .*": "tests/predict/test_on_ray.py",
     r"python jobs/serve.py .*": "tests/jobs/test_serve.py",
+    r"eval \"\$\(python cluster/local/services.py env .*": "tests/local/test_services.py",
     r"ray job submit .*": "tests/cluster/test_submitted.py",
     r"ray job (logs|status|stop) .*": "tests/cluster/test_submitted.py",
     r"python jobs/train.py .*/coco2014-vgg16.toml .*": "tests/jobs/test_train.py",
@@ -35,10 +36,11 @@ _ELSEWHERE = {
     r"RETDM_LONG=1 .*": "tests/system/test_hosts.py",
     r"kubectl kustomize .*": "tests/cluster/test_readme.py",
     r"ray up mine-aws.yaml": "tests/cluster/test_aws.py",
+    r"\(umask 077; ray get-auth-token .*": "tests/cluster/test_running.py",
 }  # fmt: skip
 """What another test runs, perhaps with other names in it."""
 
-_AWAY = r"aws .*|docker .*|kubectl (?!kustomize).*|ray (dashboard|down|get-auth-token) .*"
+_AWAY = r"aws .*|docker .*|kubectl (?!kustomize).*|ray (dashboard|down) .*"
 """What needs somebody's account or cluster."""
 
 _BEFORE = {

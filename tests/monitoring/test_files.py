@@ -2,11 +2,8 @@
 
 import json
 import re
-import shutil
-import subprocess
 
 import prometheus
-import pytest
 import yaml
 
 from retdm.methods.clock import PARTS
@@ -16,23 +13,6 @@ from tests.monitoring.files import MONITORING, named, queries, rules
 
 CASES = ROOT / "tests/monitoring/alerts_test.yml"
 DECLARED = {metric.on_prometheus for metric in METRICS}
-
-
-@pytest.fixture
-def promtool():
-    """Runs it with some words; returns what it says."""
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("needs promtool; on Debian: apt install prometheus")
-
-    def run(*words):
-        done = subprocess.run(
-            [program, *map(str, words)], capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    return run
 
 
 def test_the_dashboard_shows_every_metric_there_is_and_no_other():
@@ -82,6 +62,13 @@ def test_the_dashboard_asks_for_the_data_source_that_is_provisioned():
 def test_the_local_server_finds_the_place_to_change_in_the_configuration():
     text = (MONITORING / "prometheus.yml").read_text()
     assert text.count(prometheus.DISCOVERY) == 1
+
+
+def test_the_file_of_nodes_is_read_as_often_as_they_are_scraped():
+    # It is a link: the default, five minutes between looks, is for files whose changes are seen.
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    [[nodes]] = [job["file_sd_configs"] for job in config["scrape_configs"]]
+    assert nodes["refresh_interval"] == config["global"]["scrape_interval"]
 
 
 def test_every_alert_is_tried_where_it_fires_and_where_it_does_not():
