@@ -24,7 +24,7 @@ from tests.cluster.test_manifests import CHECKS
 TEXT = (KUBERAY / "README.md").read_text()
 
 
-EXAMPLE = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[1]
+EXAMPLE, PACKING = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 
 
 def _rendered_beside(tmp_path, example):
@@ -100,7 +100,9 @@ def test_keys_from_a_secret_work_wherever_the_text_says_to_name_them(tmp_path):
         assert "role-arn" not in str(documents), name
 
 
-@pytest.mark.parametrize("name", [name for name in CLUSTERS if "/dev" not in name])
+@pytest.mark.parametrize(
+    "name", ["overlays/gpu8", "overlays/spot-elastic", "runs/gpu8-train", "runs/shard"]
+)
 def test_keys_from_a_secret_come_by_an_own_folder_in_the_place_of_the_role(tmp_path, name):
     documents = _rendered_beside(tmp_path, _own(f"resources: [../kuberay/{name}]", _SECRET))
     assert _faults(documents) == {}
@@ -117,6 +119,49 @@ def test_the_example_takes_keys_from_a_secret_without_its_patch_of_the_role(tmp_
     documents = _rendered_beside(tmp_path, without + _SECRET + "\n")
     assert _faults(documents) == {}
     assert "role-arn" not in str(documents)
+
+
+def test_the_patch_for_packing_puts_all_of_it_into_the_own_bucket(tmp_path):
+    kept = EXAMPLE.partition("  - target: {kind: RayJob}")[0]
+    example = kept.replace("runs/gpu8-train", "runs/shard") + PACKING
+    documents = _rendered_beside(tmp_path, example)
+    assert _faults(documents) == {}
+    [cluster] = clusters(documents)
+    [command], [ours] = commands_on(cluster, documents), _commands("runs/shard")
+    assert vars(command.given) == vars(ours.given) | {"out": "s3://photos/coco2014"}
+    assert "s3://retdm" not in str(documents)
+
+
+@pytest.mark.parametrize("name", ["overlays/gpu8", "runs/gpu8-kueue-train", "runs/shard"])
+def test_a_folder_of_ones_own_may_move_all_to_another_namespace(tmp_path, name):
+    documents = _rendered_beside(
+        tmp_path, _own(f"resources: [../kuberay/{name}]", "namespace: team")
+    )
+    # Kueue's queue is told to be the administrator's to add.
+    missing = {"quotas_too_small": ["queue retdm does not exist"]} if "kueue" in name else {}
+    assert _faults(documents) == missing
+    spaces = {one["metadata"]["namespace"] for one in documents if "namespace" in one["metadata"]}
+    [made] = [one["metadata"]["name"] for one in documents if one["kind"] == "Namespace"]
+    assert spaces == {"team"} == {made}
+
+
+def test_all_that_another_namespace_has_to_change_is_named():
+    """Whatever names ours outside of the overlays, runs and what they are made of."""
+    cluster = KUBERAY.parent
+    files = [*(cluster / "monitoring").glob("*.yml"), *(cluster / "iam").iterdir()]
+    files += (KUBERAY / "queues").rglob("queue*.yaml")
+    ours = r"kubernetes\.io/metadata\.name: retdm|namespace: retdm|names: \[retdm\]|account:retdm"
+    naming = {
+        str(file.relative_to(cluster)) for file in files if re.search(ours, file.read_text())
+    }
+    assert naming == {
+        "kuberay/queues/kueue/queues.yaml",
+        "iam/trust-irsa.json",
+        "monitoring/kubernetes.yml",
+    }
+    [told] = re.findall(r"What names `retdm` outside of it: (.*?)\.\n", TEXT, re.DOTALL)
+    for name in ("queues/kueue", "iam/trust-irsa.json", "monitoring/kubernetes.yml", "-n retdm"):
+        assert f"`{name}`" in told
 
 
 def test_the_namespace_is_made_before_the_secret():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.conftest import ROOT
 
-_PROGRAMS = ("python", "make", "ray", "kubectl", "aws", "docker", "eval", "pip", "retdm")
+_PROGRAMS = ("python", "make", "ray", "kubectl", "aws", "docker", "eval", "helm", "pip", "retdm")
 _SAID = re.compile(rf"(?:\(umask \d+; )?(?:[A-Z_]+=\S+ )*(?:{'|'.join(_PROGRAMS)}) .+")
 
 

@@ -40,7 +40,7 @@ _ELSEWHERE = {
 }  # fmt: skip
 """What another test runs, perhaps with other names in it."""
 
-_AWAY = r"aws .*|docker .*|kubectl (?!kustomize).*|ray (dashboard|down) .*"
+_AWAY = r"aws .*|docker .*|helm .*|kubectl (?!kustomize).*|ray (dashboard|down) .*"
 """What needs somebody's account or cluster."""
 
 _BEFORE = {
