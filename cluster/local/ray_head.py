@@ -19,7 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +37,8 @@ RAY = [sys.executable, "-m", "ray.scripts.scripts"]  # the `ray` program of this
 _NODE_IP = "127.0.0.1"
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Or Ray, on Linux, puts the machine's outer address in place of that one, also in clients."""
-_GCS_PORT, _DASHBOARD_PORT, _AGENT_PORT = 6379, 8265, 52365
+_GCS_PORT, _DASHBOARD_PORT = 6379, 8265
+_AGENT_PORT = 8365  # Ray's own choice is among those that Linux gives to outgoing connections
 _CLIENT_PORTS = range(10001, 9900, -1)  # below the ports of workers, which begin at 10002
 _OBJECT_STORE_BYTES = 256 * 2**20  # training passes no data through it
 _START_LIMIT_S = 90.0
@@ -93,22 +94,25 @@ def wait_until_ready(root: Path) -> None:
     """Return when the head of folder `root` accepts jobs.
 
     Raises:
-        PortTakenError: If another program listens on the dashboard's port.
+        PortTakenError: If another program listens on a port that was chosen for the head.
         LocalServiceError: If it ends or needs too long; it is stopped and its log quoted.
     """
     root = root.resolve()
     client = environment(root)
     processes = background.load_processes(root / "processes.json")
     deadline = time.monotonic() + _START_LIMIT_S
-    port = int(client["RAY_API_SERVER_ADDRESS"].rpartition(":")[2])
+    dashboard = int(client["RAY_API_SERVER_ADDRESS"].rpartition(":")[2])
+    # The agent starts last, and without it Ray takes no job.
+    agent = int((root / "agent_port").read_text(encoding="ascii"))
     # Whoever else may listen there must not be shown the token.
-    while not (any(background.serves(p, port) for p in processes.values()) and _answers(client)):
-        if any(background.is_taken(p, port) for p in processes.values()):
-            stop(root)
-            raise PortTakenError(
-                f"the Ray head did not start: another program took port {port}, which was "
-                "chosen for the dashboard; start it again"
-            )
+    while not (_all_serve(processes.values(), dashboard, agent) and _answers(client)):
+        for port, what in ((dashboard, "dashboard"), (agent, "dashboard's agent")):
+            if any(background.is_taken(p, port) for p in processes.values()):
+                stop(root)
+                raise PortTakenError(
+                    f"the Ray head did not start: another program took port {port}, which was "
+                    f"chosen for the {what}; start it again"
+                )
         alive = bool(processes) and all(background.is_alive(p) for p in processes.values())
         if not alive or time.monotonic() > deadline:
             stop(root)
@@ -118,6 +122,10 @@ def wait_until_ready(root: Path) -> None:
         time.sleep(0.1)
 
 
+def _all_serve(processes: Collection[background.Process], *ports: int) -> bool:
+    return all(any(background.serves(p, port) for p in processes) for port in ports)
+
+
 def stop(root: Path) -> None:
     """End the head of folder `root` with all its jobs; no error if it does not run.
 
@@ -125,7 +133,8 @@ def stop(root: Path) -> None:
     """
     root = root.resolve()
     background.end_saved(root / "processes.json", grace_s=_STOP_GRACE_S)
-    (root / "connection.json").unlink(missing_ok=True)
+    for name in ("connection.json", "agent_port"):
+        (root / name).unlink(missing_ok=True)
     if not (root / "session").exists():
         return
     session = Path((root / "session").read_text(encoding="utf-8"))
@@ -183,6 +192,7 @@ def _launch(
     # Sockets lie below this folder and their paths may have 107 characters: not under `root`.
     session = Path(tempfile.mkdtemp(prefix="retdm-ray-", dir="/tmp"))
     background.write_private(root / "session", str(session))
+    background.write_private(root / "agent_port", str(ports["agent"]))
     background.write_private(root / "connection.json", json.dumps(client))
     head = background.spawn(
         _command(ports, num_cpus, session),

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 SIGNIFICANT = 0.05
+FEWEST = 3
+"""Seeds with a p: two differences are alike by chance too often to tell a spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
 def paired_t_test(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
     """Test whether two methods differ, by the seeds that both have.
 
-    Differences that are all alike, up to rounding, give no p: without a spread there is nothing
-    to hold them against.
+    Fewer than `FEWEST` differences give no p, nor do those that are all alike, up to rounding:
+    without a spread there is nothing to hold them against.
 
     Args:
         first: Seed to value; undefined values (NaN) are left out.
@@ -66,7 +68,7 @@ def paired_t_test(first: Mapping[int, float], second: Mapping[int, float]) -> Pa
     ]
     n = len(differences)
     mean, sd = mean_and_sd(differences)
-    if n < 2:
+    if n < FEWEST:
         return Paired(mean, math.nan, n)
     if sd <= 1e-12 * max(abs(d) for d in differences):
         return Paired(mean, math.nan, n)

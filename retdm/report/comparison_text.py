@@ -21,7 +21,7 @@ def headline(summary: Summary) -> list[str]:
         f"shard set {str(summary['data_digest'])[:12]}. Seeds: {seeds}.",
         "Mean ± standard deviation over seeds (n - 1); ↑ higher is better, ↓ lower is better. "
         "Bold: the best mean, where a t-test over seeds against the runner-up gives p < .05 (not "
-        "corrected for the number of metrics).",
+        "corrected for the number of metrics); two seeds give no p.",
         ONE_SPLIT,
     ]
     if not summary["complete"]:

@@ -16,13 +16,19 @@ def test_the_distribution_is_students(freedom):
         assert two_sided_p(-t, freedom) == two_sided_p(t, freedom)
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 10])
+@pytest.mark.parametrize("n", [3, 5, 10])
 def test_equal_to_scipy(n):
     first, second = np.random.default_rng(n).normal(size=(2, n))
     found = paired_t_test(dict(enumerate(first)), dict(enumerate(second)))
     assert found.p == pytest.approx(stats.ttest_rel(first, second).pvalue, abs=1e-12)
     assert found.difference == pytest.approx(np.mean(first - second))
     assert mean_and_sd(list(first))[1] == pytest.approx(np.std(first, ddof=1))
+
+
+def test_two_seeds_give_no_p():
+    found = paired_t_test({0: 1.0, 1: 2.0}, {0: 0.5, 1: 1.4})
+    assert (found.n, round(found.difference, 2)) == (2, 0.55)
+    assert math.isnan(found.p)
 
 
 def test_only_seeds_of_both_count():
@@ -48,7 +54,7 @@ def test_equal_differences_prove_nothing():
         assert math.isnan(found.p)
 
 
-@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("n", [3, 5])
 def test_against_a_method_without_seeds_equal_to_scipys_one_sample_test(n):
     sample = dict(enumerate(np.random.default_rng(n).normal(size=n)))
     constant = {7: 0.3, 8: 0.3}  # other seeds: it has the same value under all

@@ -179,3 +179,17 @@ def test_a_stranger_on_the_dashboards_port_is_never_shown_the_token(
     assert impostor.requests == []
     assert not (tmp_path / "ray/processes.json").exists()
     assert not (tmp_path / "ray/session").exists()
+
+
+@pytest.mark.slow
+def test_a_head_whose_agent_lost_its_port_is_started_again(tmp_path, impostor, monkeypatch):
+    impostor.take(monkeypatch, ray_head._AGENT_PORT, times=1)
+    client = ray_head.start(tmp_path / "ray", num_cpus=1, tied=True)
+    try:
+        assert (tmp_path / "ray/agent_port").read_text() != str(impostor.port)
+        done = subprocess.run(
+            [*ray_head.RAY, "job", "submit", "--", "true"], env=os.environ | client, timeout=120
+        )
+        assert done.returncode == 0
+    finally:
+        ray_head.stop(tmp_path / "ray")
