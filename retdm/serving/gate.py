@@ -24,8 +24,8 @@ VARIABLE = "RETDM_SERVE_LIMITS"
 """Environment variable by which the HTTP servers learn the limits."""
 _BODY_S = 60.0
 """For a client to send the whole of its request."""
-_OF_SERVE = "/-/"
-"""Begin of the paths that Serve answers by itself, its health among them."""
+_OF_SERVE = ("/-/healthz", "/-/routes")
+"""What Serve answers by itself; all else that begins so goes to a replica."""
 _SENTENCES = {
     408: "the answer took too long; send fewer images, or try again later",
     500: "the service failed at this request; its log says why",
@@ -57,7 +57,7 @@ class Gate:
         """Take a request, as ASGI has it."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
-        elif scope["type"] != "http" or scope["path"].startswith(_OF_SERVE):
+        elif scope["type"] != "http" or scope["path"] in _OF_SERVE:
             await self._app(scope, receive, send)
         else:
             try:

@@ -162,8 +162,17 @@ def test_what_serve_answers_by_itself_passes_also_when_all_is_busy(asked):
         await _say(send, 200, b"success", b"text/plain")
 
     full = Gate(health, Limits(images=1, image_bytes=1, requests=0))
-    assert asked(full, path="/-/healthz", method="GET").body == b"success"
+    for path in ("/-/healthz", "/-/routes"):
+        assert asked(full, path=path, method="GET").body == b"success"
     assert asked(full, path="/healthz", method="GET").status == 503
+
+
+@pytest.mark.parametrize("path", ["/-/x", "/-/", "/-/healthz/", "/-/routes/x", "/-/healthz\n"])
+def test_what_only_looks_like_serves_own_is_bounded_as_the_rest(asked, path):
+    most = [b"x" * (MOST + 1)]
+    assert asked(Gate(_echo, LIMITS), path=path, chunks=most).status == 413
+    full = Gate(_echo, Limits(images=1, image_bytes=1, requests=0))
+    assert asked(full, path=path).status == 503
 
 
 def test_a_websocket_is_closed():
