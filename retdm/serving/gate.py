@@ -26,6 +26,9 @@ _BODY_S = 60.0
 """For a client to send the whole of its request."""
 _OF_SERVE = ("/-/healthz", "/-/routes")
 """What Serve answers by itself; all else that begins so goes to a replica."""
+_HEADERS = (b"host", b"content-type")
+"""Those that the service reads. By others a client would tell Serve how long to work for it
+(x-request-timeout-seconds) or to go on when it has left; some make Serve fail and leak bodies."""
 _SENTENCES = {
     408: "the answer took too long; send fewer images, or try again later",
     500: "the service failed at this request; its log says why",
@@ -57,8 +60,10 @@ class Gate:
         """Take a request, as ASGI has it."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
-        elif scope["type"] != "http" or scope["path"] in _OF_SERVE:
+        elif scope["type"] != "http":
             await self._app(scope, receive, send)
+        elif scope["path"] in _OF_SERVE:
+            await self._app(_bare(scope), receive, send)
         else:
             try:
                 async with self._taken():
@@ -88,7 +93,7 @@ class Gate:
                 ) from error
             if whole:
                 told = InJson(send)
-                await self._app(scope, _again(b"".join(chunks), receive), told)
+                await self._app(_bare(scope), _again(b"".join(chunks), receive), told)
                 await told.end()
         finally:
             self._held -= sum(map(len, chunks))
@@ -117,6 +122,11 @@ class Gate:
             received += len(chunks[-1])
             self._held += len(chunks[-1])
             more = message.get("more_body", False)
+
+
+def _bare(scope: Scope) -> Scope:
+    kept = [pair for pair in scope["headers"] if pair[0] in _HEADERS]
+    return {**scope, "headers": kept}
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -175,6 +175,27 @@ def test_what_only_looks_like_serves_own_is_bounded_as_the_rest(asked, path):
     assert asked(full, path=path).status == 503
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/-/healthz"])
+def test_clients_cannot_give_serve_orders_by_headers(asked, path):
+    seen = []
+
+    async def serve(scope, receive, send):
+        seen.extend(scope["headers"])
+        await _say(send, 200, b"{}", b"application/json")
+
+    kept = [(b"host", b"a"), (b"content-type", b"multipart/form-data; boundary=b")]
+    orders = [
+        (b"x-request-timeout-seconds", b"0"),
+        (b"x-request-disconnect-disabled", b"?1"),
+        (b"x-request-timeout-seconds", b"\xff"),
+        (b"x-request-id", b"\xff"),
+        (b"serve-multiplexed-model-id", b"\xff"),
+        (b"traceparent", b"00-1-1-01"),
+    ]
+    assert asked(Gate(serve, LIMITS), path=path, headers=[*orders, *kept]).status == 200
+    assert seen == kept
+
+
 def test_a_websocket_is_closed():
     sent = []
 
