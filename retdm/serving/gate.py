@@ -93,7 +93,11 @@ class Gate:
                 ) from error
             if whole:
                 told = InJson(send)
-                await self._app(_bare(scope), _again(b"".join(chunks), receive), told)
+                try:
+                    await self._app(_bare(scope), _again(b"".join(chunks), receive), told)
+                except Exception:
+                    await told.end()
+                    raise  # behind the answer, so that the log has the traceback
                 await told.end()
         finally:
             self._held -= sum(map(len, chunks))

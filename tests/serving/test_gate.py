@@ -157,6 +157,37 @@ def test_a_service_that_returns_without_an_answer_has_failed(asked):
     assert _sentence(answer) == "the service failed at this request; its log says why"
 
 
+def _logged(app):
+    """The application as a server has it, which logs an error and goes on."""
+
+    async def served(scope, receive, send):
+        with pytest.raises(UnicodeDecodeError):
+            await app(scope, receive, send)
+
+    return served
+
+
+def test_an_exception_of_serve_is_an_error_in_json_and_goes_to_the_log(asked):
+    async def broken(scope, receive, send):
+        b"\xff".decode()
+
+    guarded = _logged(Gate(broken, LIMITS))
+    for _ in range(2 * LIMITS.requests):
+        answer = asked(guarded, chunks=[b"x"])
+        assert answer.status == 500
+        assert _sentence(answer) == "the service failed at this request; its log says why"
+
+
+def test_an_exception_in_the_midst_of_an_answer_adds_nothing_to_it(asked):
+    async def broken(scope, receive, send):
+        head = {"status": 200, "headers": [(b"content-type", b"application/json")]}
+        await send({"type": "http.response.start", **head})
+        b"\xff".decode()
+
+    answer = asked(_logged(Gate(broken, LIMITS)))
+    assert (answer.status, answer.body) == (200, b"")
+
+
 def test_what_serve_answers_by_itself_passes_also_when_all_is_busy(asked):
     async def health(scope, receive, send):
         await _say(send, 200, b"success", b"text/plain")
