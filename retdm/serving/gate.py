@@ -82,34 +82,36 @@ class Gate:
             self._requests -= 1
 
     async def _through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        chunks: list[bytes] = []
+        body, size = bytearray(), 0
         try:
             try:
                 async with asyncio.timeout(self._body_s):
-                    whole = await self._read(scope, receive, chunks)
+                    whole = await self._read(scope, receive, body)
             except TimeoutError as error:
                 raise Refused(
                     408, f"the request was not here whole after {self._body_s:g} seconds"
                 ) from error
+            finally:
+                size = len(body)
             if whole:
                 told = InJson(send)
                 try:
-                    await self._app(_bare(scope), _again(b"".join(chunks), receive), told)
+                    await self._app(_bare(scope), _again(body, receive), told)
                 except Exception:
                     await told.end()
                     raise  # behind the answer, so that the log has the traceback
                 await told.end()
         finally:
-            self._held -= sum(map(len, chunks))
+            self._held -= size
 
-    async def _read(self, scope: Scope, receive: Receive, chunks: list[bytes]) -> bool:
+    async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> bool:
         """Receive the body; whether it is whole, or the client is gone."""
         most = self._limits.body_bytes
         announced = dict(scope["headers"]).get(b"content-length", b"")
         size = int(announced) if announced.isdigit() else 0
-        received, more = 0, True
+        more = True
         while True:
-            if max(size, received) > most:
+            if max(size, len(body)) > most:
                 raise Refused(
                     413,
                     f"the request is larger than {most} bytes ({self._limits.images} images of "
@@ -122,9 +124,9 @@ class Gate:
             message = await receive()
             if message["type"] != "http.request":
                 return False
-            chunks.append(message.get("body", b""))
-            received += len(chunks[-1])
-            self._held += len(chunks[-1])
+            chunk = message.get("body", b"")
+            body += chunk
+            self._held += len(chunk)
             more = message.get("more_body", False)
 
 
@@ -133,9 +135,10 @@ def _bare(scope: Scope) -> Scope:
     return {**scope, "headers": kept}
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """The body in one message, then what the client does."""
-    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def _again(body: bytearray, receive: Receive) -> Receive:
+    """The body in one message, then what the client does; empties `body`, or it would be twice."""
+    first: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+    body.clear()
 
     async def receive_again() -> Message:
         return first.pop() if first else await receive()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 
 import pytest
 
@@ -108,6 +109,35 @@ def test_bodies_of_all_requests_together_are_bounded():
     statuses = asyncio.run(program())
     assert set(statuses) == {200, 503}
     assert 3 <= statuses.count(200) <= 5
+
+
+def test_a_body_takes_the_memory_that_is_counted_however_small_its_chunks():
+    limits = Limits(images=20, image_bytes=10_000, requests=1)
+    size = limits.body_bytes // 8 * 8
+    left, held = size // 8, []
+
+    async def receive():
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": b"%08d" % left, "more_body": left > 0}
+
+    async def measure(scope, receive, send):
+        message = await receive()
+        assert len(message["body"]) == size
+        held.append(tracemalloc.get_traced_memory()[0])
+
+    async def send(message):
+        pass
+
+    scope = {"type": "http", "path": "/v1/predict", "headers": []}
+    tracemalloc.start()
+    try:
+        asyncio.run(Gate(measure, limits)(scope, receive, send))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held[0] < 1.5 * size
+    assert most < 2.7 * size  # for a moment, while it becomes one message
 
 
 def test_a_body_that_does_not_come_is_given_up(asked):
