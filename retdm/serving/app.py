@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
 from jaxtyping import Float32, UInt8
+from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException as AnyHTTPException
 from torch import Tensor
 
@@ -36,7 +37,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "not HTTP or not multipart as it should be"},
     408: {"description": "took too long to arrive or to be answered"},
     413: {"description": "too many images, or too large"},
-    415: {"description": "not multipart/form-data"},
+    415: {"description": "not multipart/form-data, or its names not in UTF-8"},
     422: {"description": "wrong parameters"},
     500: {"description": "the service failed"},
     503: {"description": "overloaded; try again after Retry-After seconds"},
@@ -76,10 +77,15 @@ class _MultipartRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             found = request.headers.get("content-type", "")
-            if found.partition(";")[0].strip().lower() != "multipart/form-data":
+            kind, options = parse_options_header(found)
+            if kind.strip() != b"multipart/form-data":
                 raise HTTPException(
                     415, f"the body is {found or 'of no type'}; send multipart/form-data"
                 )
+            # Python's codecs are many; some make of a name what JSON cannot hold, or fail.
+            charset = options.get(b"charset", b"utf-8").decode("latin-1")
+            if charset.lower() not in ("utf-8", "utf8"):
+                raise HTTPException(415, f"the charset of the body is {charset}; send utf-8")
             return await handle(request)
 
         return checked
