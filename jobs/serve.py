@@ -33,6 +33,11 @@ whom you want. On a cluster every node with a replica listens at that address an
 Images of requests that come together go through the network together, up to --max-batch of them;
 one that comes alone waits --batch-wait-ms for company. Of scores this can change the last bits.
 
+A replica needs memory for its model and, for each of its --cpus, 15 bytes for each of
+--max-image-pixels, of WebP 22: a file of some kilobytes can have as many pixels. An image with
+more has an error in its place in the answer; a file of more than --max-image-bytes, or a request
+of more than --max-images, is refused whole with status 413.
+
 Ctrl-C and SIGTERM (`ray job stop`) end it when requests under way are answered, which takes some
 seconds. Ray kills a stopped job after RAY_JOB_STOP_WAIT_TIME_S (3) seconds, a variable of the
 head: set 30 there, or `serve shutdown --yes` has to end what is left on the cluster.
@@ -55,10 +60,11 @@ def parser() -> argparse.ArgumentParser:
         ("--host", "127.0.0.1", str, "address to listen at"),
         ("--port", 8000, _port, "port to listen at"),
         ("--replicas", 1, count, "processes with the model, each with a GPU if all can have one"),
-        ("--cpus", 1, count, "cores of a replica"),
+        ("--cpus", 1, count, "cores of a replica, which decodes so many images at once"),
         ("--max-batch", 16, count, "images that go through the network together"),
         ("--batch-wait-ms", 5.0, _milliseconds, "for which a batch that is not full waits"),
         ("--max-image-bytes", 10 << 20, count, "size of an image file"),
+        ("--max-image-pixels", 40_000_000, count, "pixels of an image"),
         ("--max-images", 16, count, "images of a request"),
     ):
         name = "ADDRESS" if kind is str else "N"

@@ -21,6 +21,7 @@ import ray.exceptions
 import ray.util
 from fastapi import FastAPI
 from jaxtyping import Float32, UInt8
+from PIL import Image
 from torch import Tensor
 
 from retdm.console import Failed, Stopped, counted
@@ -66,7 +67,7 @@ class Service:
     port: int
     replicas: int
     cpus: int
-    """Cores of a replica."""
+    """Cores of a replica, which decodes by as many threads."""
     max_batch: int
     """Images that go through the network together."""
     batch_wait_ms: float
@@ -75,6 +76,8 @@ class Service:
     """In one request."""
     max_image_bytes: int
     """Of one image file."""
+    max_image_pixels: int
+    """Of one image."""
 
     @property
     def ongoing(self) -> int:
@@ -87,6 +90,7 @@ class Service:
         return Limits(
             images=self.max_images,
             image_bytes=self.max_image_bytes,
+            image_pixels=self.max_image_pixels,
             requests=2 * self.ongoing * self.replicas,
         )
 
@@ -96,7 +100,10 @@ class Replica:
 
     def __init__(self, service: Service) -> None:
         self._limits = service.limits
-        self._scoring = scoring = Scoring(load(service.model, checkpoint=service.checkpoint))
+        # Memory is bounded by these two: of this process, and by default as many as all cores.
+        Image.MAX_IMAGE_PIXELS = service.max_image_pixels
+        model = replace(load(service.model, checkpoint=service.checkpoint), threads=service.cpus)
+        self._scoring = scoring = Scoring(model)
 
         @serve.batch(  # type: ignore[untyped-decorator]
             max_batch_size=service.max_batch, batch_wait_timeout_s=service.batch_wait_ms / 1000

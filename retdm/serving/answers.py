@@ -33,6 +33,7 @@ class About(BaseModel):
     image_size: int = Field(description="pixels of a side, which images are reduced to")
     max_images: int = Field(description="in one request")
     max_image_bytes: int = Field(description="of one image file")
+    max_image_pixels: int = Field(description="of one image; one that has more has an error")
 
 
 class Health(BaseModel):

@@ -114,8 +114,8 @@ def _predicting(scoring: Scoring, score: Score, limits: Limits) -> APIRouter:
         """Predict the labels of images.
 
         JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 or AVIF. Photos are turned upright by
-        their EXIF orientation. An image that cannot be decoded has an error in place of labels
-        and scores; the others of its request are answered.
+        their EXIF orientation. An image that cannot be decoded, or has too many pixels, has an
+        error in place of labels and scores; the others of its request are answered.
 
             curl -F images=@a.jpg -F images=@b.jpg "http://HOST:PORT/v1/predict?top=3"
         """
@@ -204,6 +204,7 @@ def _about(model: Predictor, limits: Limits) -> About:
         image_size=model.decoder.size,
         max_images=limits.images,
         max_image_bytes=limits.image_bytes,
+        max_image_pixels=limits.image_pixels,
     )
 
 

@@ -34,8 +34,8 @@ from tests.trained import trained
 
 __all__ = ["trained"]
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES, IMAGE_BYTES = 8, 20_000
-MOST = Limits(IMAGES, IMAGE_BYTES, requests=1).body_bytes
+IMAGES, IMAGE_BYTES, IMAGE_PIXELS = 8, 20_000, 100_000
+MOST = Limits(IMAGES, IMAGE_BYTES, IMAGE_PIXELS, requests=1).body_bytes
 BOUNDARY = "a-boundary"
 CHECKS = [
     not_a_server_error,
@@ -109,6 +109,7 @@ def service(run, tmp_path_factory):
     log = tmp_path_factory.mktemp("service") / "log"
     words = [run, "--port", str(port), "--max-images", str(IMAGES)]
     words += ["--max-image-bytes", str(IMAGE_BYTES), "--max-batch", "4"]
+    words += ["--max-image-pixels", str(IMAGE_PIXELS)]
     with tempfile.TemporaryDirectory(prefix="r") as short, log.open("w") as out:
         env = {
             **os.environ,

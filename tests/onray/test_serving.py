@@ -1,15 +1,18 @@
 """Starting and ending a service, without a Ray."""
 
+import asyncio
+import io
 import os
 import signal
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from retdm.console import Failed, Stopped
-from retdm.errors import ConfigError
+from retdm.errors import BadSampleError, ConfigError
 from retdm.onray import serving
-from retdm.onray.serving import Service, run_service
+from retdm.onray.serving import Replica, Service, run_service
 from tests.trained import trained
 
 __all__ = ["trained"]
@@ -36,7 +39,29 @@ def done(monkeypatch):
 @pytest.fixture
 def service(trained):
     sizes = {"replicas": 1, "cpus": 1, "max_batch": 4, "max_images": 2, "max_image_bytes": 9}
+    sizes |= {"max_image_pixels": 2000}
     return Service(trained.run("bce"), "best", "127.0.0.1", 8000, batch_wait_ms=5, **sizes)
+
+
+def test_a_replica_decodes_by_as_many_threads_as_it_has_cores_and_no_larger_images(
+    service, monkeypatch
+):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # and back
+    monkeypatch.setattr(serving.serve, "batch", lambda **_: lambda score: score)
+    seen = []
+    monkeypatch.setattr(serving, "build_app", lambda *parts: seen.extend(parts))
+    Replica(replace(service, cpus=3)).__serve_build_asgi_app__()
+    scoring, _, limits = seen
+    assert (scoring.model.threads, limits.image_pixels) == (3, 2000)
+    asyncio.run(scoring.decode(_png(200, 10)))
+    with pytest.raises(BadSampleError, match=r"\(201x10 pixels, .* at most 2000 are decoded\)"):
+        asyncio.run(scoring.decode(_png(201, 10)))
+
+
+def _png(width, height):
+    content = io.BytesIO()
+    Image.new("RGB", (width, height)).save(content, "PNG")
+    return content.getvalue()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])

@@ -12,7 +12,7 @@ from retdm.serving.app import build_app
 from retdm.serving.limits import Limits
 from retdm.serving.scoring import Scoring
 
-LIMITS = Limits(images=2, image_bytes=5000, requests=3)
+LIMITS = Limits(images=2, image_bytes=5000, image_pixels=9000, requests=3)
 KIND = (b"content-type", b"multipart/form-data; boundary=b")
 
 
@@ -186,6 +186,7 @@ def test_the_model_is_described_with_labels_thresholds_and_limits(asked, model):
         "image_size": model.decoder.size,
         "max_images": 2,
         "max_image_bytes": 5000,
+        "max_image_pixels": 9000,
     }
 
 

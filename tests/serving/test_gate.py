@@ -3,6 +3,7 @@
 import asyncio
 import json
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from retdm.serving.gate import Gate
 from retdm.serving.limits import Limits
 from tests.serving.conftest import ask
 
-LIMITS = Limits(images=2, image_bytes=1000, requests=3)
+LIMITS = Limits(images=2, image_bytes=1000, image_pixels=9, requests=3)
 MOST = LIMITS.body_bytes
 
 
@@ -89,7 +90,7 @@ def test_requests_beyond_the_limit_are_told_to_come_again():
 
 def test_bodies_of_all_requests_together_are_bounded():
     async def program():
-        limits = Limits(images=2, image_bytes=1000, requests=100)
+        limits = replace(LIMITS, requests=100)
         enough = asyncio.Event()
 
         async def slow(scope, receive, send):
@@ -112,7 +113,7 @@ def test_bodies_of_all_requests_together_are_bounded():
 
 
 def test_a_body_takes_the_memory_that_is_counted_however_small_its_chunks():
-    limits = Limits(images=20, image_bytes=10_000, requests=1)
+    limits = replace(LIMITS, images=20, image_bytes=10_000)
     size = limits.body_bytes // 8 * 8
     left, held = size // 8, []
 
@@ -222,7 +223,7 @@ def test_what_serve_answers_by_itself_passes_also_when_all_is_busy(asked):
     async def health(scope, receive, send):
         await _say(send, 200, b"success", b"text/plain")
 
-    full = Gate(health, Limits(images=1, image_bytes=1, requests=0))
+    full = Gate(health, replace(LIMITS, requests=0))
     for path in ("/-/healthz", "/-/routes"):
         assert asked(full, path=path, method="GET").body == b"success"
     assert asked(full, path="/healthz", method="GET").status == 503
@@ -232,7 +233,7 @@ def test_what_serve_answers_by_itself_passes_also_when_all_is_busy(asked):
 def test_what_only_looks_like_serves_own_is_bounded_as_the_rest(asked, path):
     most = [b"x" * (MOST + 1)]
     assert asked(Gate(_echo, LIMITS), path=path, chunks=most).status == 413
-    full = Gate(_echo, Limits(images=1, image_bytes=1, requests=0))
+    full = Gate(_echo, replace(LIMITS, requests=0))
     assert asked(full, path=path).status == 503
 
 
