@@ -27,7 +27,7 @@ from torch import Tensor
 from retdm.console import Failed, Stopped, counted
 from retdm.errors import ConfigError
 from retdm.onray.joining import join
-from retdm.predictor import Predictor, load
+from retdm.predictor import load
 from retdm.predictor.bundle import is_bundle
 from retdm.serving import gate
 from retdm.serving.address import in_url
@@ -128,10 +128,7 @@ def run_service(service: Service) -> None:
         Failed: If Ray Serve does not come up.
         Stopped: After a signal, when all has ended.
     """
-    model = load(service.model, checkpoint=service.checkpoint, device="cpu")
-    if not is_bundle(open_store(service.model)):
-        # By its own name: what is best may change before the last replica starts.
-        service = replace(service, checkpoint=model.origin.checkpoint)
+    service, words = _looked_at(service)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     join()
     try:
@@ -140,7 +137,7 @@ def run_service(service: Service) -> None:
             try:
                 _start(service)
                 try:
-                    log.info("%s", _words(service, model))
+                    log.info("%s", words)
                     while True:
                         time.sleep(_LOOK_EVERY_S)
                 finally:
@@ -151,9 +148,14 @@ def run_service(service: Service) -> None:
         ray.shutdown()
 
 
-def _words(service: Service, model: Predictor) -> str:
+def _looked_at(service: Service) -> tuple[Service, str]:
+    """What replicas get, and what is said of it; the model itself is not kept."""
+    model = load(service.model, checkpoint=service.checkpoint, device="cpu")
+    if not is_bundle(open_store(service.model)):
+        # By its own name: what is best may change before the last replica starts.
+        service = replace(service, checkpoint=model.origin.checkpoint)
     where = f"http://{in_url(service.host)}:{service.port}"
-    return (
+    return service, (
         f"serving {model.origin.url}, {model.origin.checkpoint}, "
         f"{counted(len(model.labels), 'label')}, by {counted(service.replicas, 'replica')}\n"
         f"at {where}, with a page at {where}/docs; Ctrl-C ends it"

@@ -4,11 +4,13 @@ import asyncio
 import io
 import os
 import signal
+import weakref
 from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+import retdm
 from retdm.console import Failed, Stopped
 from retdm.errors import BadSampleError, ConfigError
 from retdm.onray import serving
@@ -110,6 +112,24 @@ def test_all_replicas_take_what_was_best_at_the_start(done, service, monkeypatch
     with pytest.raises(Stopped):
         run_service(service)
     assert [one.checkpoint for one in bound] == ["stage3-epoch001"]
+
+
+def test_the_program_does_not_keep_the_model_that_it_looked_at(done, service, monkeypatch):
+    loaded = []
+
+    def load(*words, **options):
+        model = retdm.load(*words, **options)
+        loaded.append(weakref.ref(model))
+        return model
+
+    def run(*_, **__):
+        assert [one() for one in loaded] == [None]
+        raise Stopped("enough", signal.SIGTERM)
+
+    monkeypatch.setattr(serving, "load", load)
+    monkeypatch.setattr(serving.serve, "run", run)
+    with pytest.raises(Stopped, match="enough"):
+        run_service(service)
 
 
 def test_a_cluster_where_serve_runs_is_refused_and_left_as_it_is(done, service, monkeypatch):
