@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 
 from retdm import console
@@ -112,6 +111,4 @@ def _milliseconds(text: str) -> float:
 
 
 if __name__ == "__main__":
-    # As in `python -m retdm.predict`: threads that decode and compute share the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(console.run(main))

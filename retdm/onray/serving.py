@@ -54,6 +54,8 @@ _LEAST_ONGOING = 16
 """Requests that a replica works on at once, however small its batches are."""
 _REQUEST_S = 120.0
 """From when Serve has a request to its answer."""
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Of replicas: threads of torch must not keep those that decode from the cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +237,11 @@ def _application(service: Service, logging_config: dict[str, Any]) -> serve.Appl
         max_ongoing_requests=service.ongoing,
         # The gate refuses first, in the form that is documented.
         max_queued_requests=service.limits.requests,
-        ray_actor_options={"num_cpus": service.cpus, "num_gpus": int(use_gpu)},
+        ray_actor_options={
+            "num_cpus": service.cpus,
+            "num_gpus": int(use_gpu),
+            "runtime_env": {"env_vars": _ENVIRONMENT},
+        },
         graceful_shutdown_wait_loop_s=0.2,
         logging_config=logging_config,
     )

@@ -132,6 +132,23 @@ def test_the_program_does_not_keep_the_model_that_it_looked_at(done, service, mo
         run_service(service)
 
 
+def test_replicas_on_any_node_have_cores_and_threads_that_wait_without_computing(
+    done, service, monkeypatch
+):
+    given = []
+
+    def run(application, **_):
+        given.append(application._bound_deployment.ray_actor_options)
+        raise Stopped("enough", signal.SIGTERM)
+
+    monkeypatch.setattr(serving.serve, "run", run)
+    with pytest.raises(Stopped, match="enough"):
+        run_service(replace(service, cpus=2))
+    [options] = given
+    assert (options["num_cpus"], options["num_gpus"]) == (2, 0)
+    assert options["runtime_env"] == {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
+
+
 def test_a_cluster_where_serve_runs_is_refused_and_left_as_it_is(done, service, monkeypatch):
     others = [{"name": "SERVE_CONTROLLER_ACTOR", "namespace": "serve"}]
     monkeypatch.setattr(serving.ray.util, "list_named_actors", lambda all_namespaces: others)
