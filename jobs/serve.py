@@ -27,7 +27,9 @@ are {"error": SENTENCE}.
 
 The service has no authentication and no encryption of its own: whoever reaches its port may use
 it. It listens on loopback by default; with another --host, put it behind something that lets in
-whom you want. On a cluster every node with a replica listens at that address and port.
+whom you want, and closes connections whose request does not begin: a client has a minute for the
+body of a request, but for its headers as long as it likes. On a cluster every node with a replica
+listens at that address and port.
 
 Images of requests that come together go through the network together, up to --max-batch of them;
 one that comes alone waits --batch-wait-ms for company. Of scores this can change the last bits.
