@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, Field
 
+FAILED = "the service failed at this request; its log says why"
+"""Said with status 500, in place of words that are not for clients."""
+
 
 class Prediction(BaseModel):
     """One image, with either labels and scores or an error."""

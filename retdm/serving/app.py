@@ -20,7 +20,7 @@ from retdm.errors import BadSampleError, ConfigError
 from retdm.evaluation.fitted import Thresholds
 from retdm.predictor import Predictor
 from retdm.predictor.labelling import names, predictions
-from retdm.serving.answers import About, Health, Prediction, Predictions, Problem
+from retdm.serving.answers import FAILED, About, Health, Prediction, Predictions, Problem
 from retdm.serving.limits import Limits
 from retdm.serving.page import page
 from retdm.serving.scoring import Scoring
@@ -230,5 +230,4 @@ async def _refuse_parameters(request: Request, error: Exception) -> JSONResponse
 
 async def _fail(request: Request, error: Exception) -> JSONResponse:
     # Starlette raises it again behind this answer, so that the log has the traceback.
-    sentence = "the service failed at this request; its log says why"
-    return JSONResponse(Problem(error=sentence).model_dump(), 500)
+    return JSONResponse(Problem(error=FAILED).model_dump(), 500)

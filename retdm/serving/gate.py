@@ -18,6 +18,7 @@ from http import HTTPStatus
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from retdm.serving.answers import FAILED
 from retdm.serving.limits import Limits
 
 VARIABLE = "RETDM_SERVE_LIMITS"
@@ -31,7 +32,7 @@ _HEADERS = (b"host", b"content-type")
 (x-request-timeout-seconds) or to go on when it has left; some make Serve fail and leak bodies."""
 _SENTENCES = {
     408: "the answer took too long; send fewer images, or try again later",
-    500: "the service failed at this request; its log says why",
+    500: FAILED,
     503: "the service is overloaded or just starting; try again in a second",
 }
 
