@@ -27,6 +27,7 @@ from torch import Tensor
 from retdm.console import Failed, Stopped, counted
 from retdm.errors import ConfigError
 from retdm.onray.joining import join
+from retdm.onray.owning import owned
 from retdm.predictor import load
 from retdm.predictor.bundle import is_bundle
 from retdm.serving import gate
@@ -134,8 +135,9 @@ def run_service(service: Service) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     join()
     try:
-        with _heeding_signals():
-            _check_cluster(service)
+        # Two programs might both find no Serve, and the second would take that of the first.
+        with _heeding_signals(), owned("serve") as ours:
+            _check_cluster(service, ours)
             try:
                 _start(service)
                 try:
@@ -164,13 +166,14 @@ def _looked_at(service: Service) -> tuple[Service, str]:
     )
 
 
-def _check_cluster(service: Service) -> None:
+def _check_cluster(service: Service, ours: bool) -> None:
     """Refuse what would wait for ever, or be served with the settings of another program.
 
     Raises:
         ConfigError: If Serve runs already, or this machine's own Ray has no room.
     """
-    if any(one["name"] == _CONTROLLER for one in ray.util.list_named_actors(all_namespaces=True)):
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    if not ours or any(one["name"] == _CONTROLLER for one in actors):
         raise ConfigError(
             "Ray Serve runs on this cluster already, and a cluster has one; end the program that "
             "started it, or what such a program left (serve shutdown --yes)"

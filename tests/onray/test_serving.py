@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -32,6 +33,7 @@ def done(monkeypatch):
     monkeypatch.setattr(serving.ray, "shutdown", note("shutdown"))
     monkeypatch.setattr(serving.ray, "cluster_resources", lambda: {"CPU": 4.0})
     monkeypatch.setattr(serving.ray.util, "list_named_actors", lambda all_namespaces: [])
+    monkeypatch.setattr(serving, "owned", lambda _: nullcontext(True))
     monkeypatch.setattr(serving.serve, "start", note("serve.start"))
     monkeypatch.setattr(serving.serve, "delete", note("serve.delete"))
     monkeypatch.setattr(serving.serve, "shutdown", note("serve.shutdown"))
@@ -152,6 +154,15 @@ def test_replicas_on_any_node_have_cores_and_threads_that_wait_without_computing
 def test_a_cluster_where_serve_runs_is_refused_and_left_as_it_is(done, service, monkeypatch):
     others = [{"name": "SERVE_CONTROLLER_ACTOR", "namespace": "serve"}]
     monkeypatch.setattr(serving.ray.util, "list_named_actors", lambda all_namespaces: others)
+    with pytest.raises(ConfigError, match=r"^Ray Serve runs on this cluster already, "):
+        run_service(service)
+    assert [name for name, _ in done] == ["init", "shutdown"]
+
+
+def test_a_cluster_where_another_service_just_starts_is_refused_and_left_as_it_is(
+    done, service, monkeypatch
+):
+    monkeypatch.setattr(serving, "owned", lambda _: nullcontext(False))
     with pytest.raises(ConfigError, match=r"^Ray Serve runs on this cluster already, "):
         run_service(service)
     assert [name for name, _ in done] == ["init", "shutdown"]
