@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 
 from retdm import console
@@ -28,10 +27,17 @@ are {"error": SENTENCE}.
 
 The service has no authentication and no encryption of its own: whoever reaches its port may use
 it. It listens on loopback by default; with another --host, put it behind something that lets in
-whom you want. On a cluster every node with a replica listens at that address and port.
+whom you want, and closes connections whose request does not begin: a client has a minute for the
+body of a request, but for its headers as long as it likes. On a cluster every node with a replica
+listens at that address and port.
 
 Images of requests that come together go through the network together, up to --max-batch of them;
 one that comes alone waits --batch-wait-ms for company. Of scores this can change the last bits.
+
+A replica needs memory for its model and, for each of its --cpus, 15 bytes for each of
+--max-image-pixels, of WebP 22: a file of some kilobytes can have as many pixels. An image with
+more has an error in its place in the answer; a file of more than --max-image-bytes, or a request
+of more than --max-images, is refused whole with status 413.
 
 Ctrl-C and SIGTERM (`ray job stop`) end it when requests under way are answered, which takes some
 seconds. Ray kills a stopped job after RAY_JOB_STOP_WAIT_TIME_S (3) seconds, a variable of the
@@ -55,10 +61,11 @@ def parser() -> argparse.ArgumentParser:
         ("--host", "127.0.0.1", str, "address to listen at"),
         ("--port", 8000, _port, "port to listen at"),
         ("--replicas", 1, count, "processes with the model, each with a GPU if all can have one"),
-        ("--cpus", 1, count, "cores of a replica"),
+        ("--cpus", 1, count, "cores of a replica, which decodes so many images at once"),
         ("--max-batch", 16, count, "images that go through the network together"),
         ("--batch-wait-ms", 5.0, _milliseconds, "for which a batch that is not full waits"),
         ("--max-image-bytes", 10 << 20, count, "size of an image file"),
+        ("--max-image-pixels", 40_000_000, count, "pixels of an image"),
         ("--max-images", 16, count, "images of a request"),
     ):
         name = "ADDRESS" if kind is str else "N"
@@ -106,6 +113,4 @@ def _milliseconds(text: str) -> float:
 
 
 if __name__ == "__main__":
-    # As in `python -m retdm.predict`: threads that decode and compute share the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(console.run(main))

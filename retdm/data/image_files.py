@@ -55,7 +55,10 @@ def refuse_bomb(width: int, height: int) -> None:
         ValueError: If the image claims to have too many pixels.
     """
     if width * height > most_pixels():
-        raise ValueError(f"{width}x{height} pixels, which could be a decompression bomb")
+        raise ValueError(
+            f"{width}x{height} pixels, which could be a decompression bomb; at most "
+            f"{most_pixels()} are decoded"
+        )
 
 
 def refuse_scans(content: bytes) -> None:

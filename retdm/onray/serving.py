@@ -21,12 +21,14 @@ import ray.exceptions
 import ray.util
 from fastapi import FastAPI
 from jaxtyping import Float32, UInt8
+from PIL import Image
 from torch import Tensor
 
 from retdm.console import Failed, Stopped, counted
 from retdm.errors import ConfigError
 from retdm.onray.joining import join
-from retdm.predictor import Predictor, load
+from retdm.onray.owning import owned
+from retdm.predictor import load
 from retdm.predictor.bundle import is_bundle
 from retdm.serving import gate
 from retdm.serving.address import in_url
@@ -53,6 +55,8 @@ _LEAST_ONGOING = 16
 """Requests that a replica works on at once, however small its batches are."""
 _REQUEST_S = 120.0
 """From when Serve has a request to its answer."""
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Of replicas: threads of torch must not keep those that decode from the cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Service:
     port: int
     replicas: int
     cpus: int
-    """Cores of a replica."""
+    """Cores of a replica, which decodes by as many threads."""
     max_batch: int
     """Images that go through the network together."""
     batch_wait_ms: float
@@ -75,6 +79,8 @@ class Service:
     """In one request."""
     max_image_bytes: int
     """Of one image file."""
+    max_image_pixels: int
+    """Of one image."""
 
     @property
     def ongoing(self) -> int:
@@ -87,6 +93,7 @@ class Service:
         return Limits(
             images=self.max_images,
             image_bytes=self.max_image_bytes,
+            image_pixels=self.max_image_pixels,
             requests=2 * self.ongoing * self.replicas,
         )
 
@@ -96,7 +103,10 @@ class Replica:
 
     def __init__(self, service: Service) -> None:
         self._limits = service.limits
-        self._scoring = scoring = Scoring(load(service.model, checkpoint=service.checkpoint))
+        # Memory is bounded by these two: of this process, and by default as many as all cores.
+        Image.MAX_IMAGE_PIXELS = service.max_image_pixels
+        model = replace(load(service.model, checkpoint=service.checkpoint), threads=service.cpus)
+        self._scoring = scoring = Scoring(model)
 
         @serve.batch(  # type: ignore[untyped-decorator]
             max_batch_size=service.max_batch, batch_wait_timeout_s=service.batch_wait_ms / 1000
@@ -121,19 +131,17 @@ def run_service(service: Service) -> None:
         Failed: If Ray Serve does not come up.
         Stopped: After a signal, when all has ended.
     """
-    model = load(service.model, checkpoint=service.checkpoint, device="cpu")
-    if not is_bundle(open_store(service.model)):
-        # By its own name: what is best may change before the last replica starts.
-        service = replace(service, checkpoint=model.origin.checkpoint)
+    service, words = _looked_at(service)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     join()
     try:
-        with _heeding_signals():
-            _check_cluster(service)
+        # Two programs might both find no Serve, and the second would take that of the first.
+        with _heeding_signals(), owned("serve") as ours:
+            _check_cluster(service, ours)
             try:
                 _start(service)
                 try:
-                    log.info("%s", _words(service, model))
+                    log.info("%s", words)
                     while True:
                         time.sleep(_LOOK_EVERY_S)
                 finally:
@@ -144,22 +152,28 @@ def run_service(service: Service) -> None:
         ray.shutdown()
 
 
-def _words(service: Service, model: Predictor) -> str:
+def _looked_at(service: Service) -> tuple[Service, str]:
+    """What replicas get, and what is said of it; the model itself is not kept."""
+    model = load(service.model, checkpoint=service.checkpoint, device="cpu")
+    if not is_bundle(open_store(service.model)):
+        # By its own name: what is best may change before the last replica starts.
+        service = replace(service, checkpoint=model.origin.checkpoint)
     where = f"http://{in_url(service.host)}:{service.port}"
-    return (
+    return service, (
         f"serving {model.origin.url}, {model.origin.checkpoint}, "
         f"{counted(len(model.labels), 'label')}, by {counted(service.replicas, 'replica')}\n"
         f"at {where}, with a page at {where}/docs; Ctrl-C ends it"
     )
 
 
-def _check_cluster(service: Service) -> None:
+def _check_cluster(service: Service, ours: bool) -> None:
     """Refuse what would wait for ever, or be served with the settings of another program.
 
     Raises:
         ConfigError: If Serve runs already, or this machine's own Ray has no room.
     """
-    if any(one["name"] == _CONTROLLER for one in ray.util.list_named_actors(all_namespaces=True)):
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    if not ours or any(one["name"] == _CONTROLLER for one in actors):
         raise ConfigError(
             "Ray Serve runs on this cluster already, and a cluster has one; end the program that "
             "started it, or what such a program left (serve shutdown --yes)"
@@ -226,7 +240,11 @@ def _application(service: Service, logging_config: dict[str, Any]) -> serve.Appl
         max_ongoing_requests=service.ongoing,
         # The gate refuses first, in the form that is documented.
         max_queued_requests=service.limits.requests,
-        ray_actor_options={"num_cpus": service.cpus, "num_gpus": int(use_gpu)},
+        ray_actor_options={
+            "num_cpus": service.cpus,
+            "num_gpus": int(use_gpu),
+            "runtime_env": {"env_vars": _ENVIRONMENT},
+        },
         graceful_shutdown_wait_loop_s=0.2,
         logging_config=logging_config,
     )

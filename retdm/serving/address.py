@@ -22,9 +22,10 @@ def check_free(host: str, port: int) -> None:
             one.bind(address)
             # Two may be bound to one port for a while, but not listen there.
             one.listen()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # of a name that no host can have: a..b
+        reason = error.strerror if isinstance(error, OSError) else None
         raise ConfigError(
-            f"--host {host} --port {port}: cannot listen there ({error.strerror or error}); give "
+            f"--host {host} --port {port}: cannot listen there ({reason or error}); give "
             "a free port (--port), and an address of this machine"
         ) from error
 

@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, Field
 
+FAILED = "the service failed at this request; its log says why"
+"""Said with status 500, in place of words that are not for clients."""
+
 
 class Prediction(BaseModel):
     """One image, with either labels and scores or an error."""
@@ -33,6 +36,7 @@ class About(BaseModel):
     image_size: int = Field(description="pixels of a side, which images are reduced to")
     max_images: int = Field(description="in one request")
     max_image_bytes: int = Field(description="of one image file")
+    max_image_pixels: int = Field(description="of one image; one that has more has an error")
 
 
 class Health(BaseModel):

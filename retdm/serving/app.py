@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
 from jaxtyping import Float32, UInt8
+from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException as AnyHTTPException
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from retdm.errors import BadSampleError, ConfigError
 from retdm.evaluation.fitted import Thresholds
 from retdm.predictor import Predictor
 from retdm.predictor.labelling import names, predictions
-from retdm.serving.answers import About, Health, Prediction, Predictions, Problem
+from retdm.serving.answers import FAILED, About, Health, Prediction, Predictions, Problem
 from retdm.serving.limits import Limits
 from retdm.serving.page import page
 from retdm.serving.scoring import Scoring
@@ -36,7 +37,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "not HTTP or not multipart as it should be"},
     408: {"description": "took too long to arrive or to be answered"},
     413: {"description": "too many images, or too large"},
-    415: {"description": "not multipart/form-data"},
+    415: {"description": "not multipart/form-data, or its names not in UTF-8"},
     422: {"description": "wrong parameters"},
     500: {"description": "the service failed"},
     503: {"description": "overloaded; try again after Retry-After seconds"},
@@ -76,10 +77,15 @@ class _MultipartRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             found = request.headers.get("content-type", "")
-            if found.partition(";")[0].strip().lower() != "multipart/form-data":
+            kind, options = parse_options_header(found)
+            if kind.strip() != b"multipart/form-data":
                 raise HTTPException(
                     415, f"the body is {found or 'of no type'}; send multipart/form-data"
                 )
+            # Python's codecs are many; some make of a name what JSON cannot hold, or fail.
+            charset = options.get(b"charset", b"utf-8").decode("latin-1")
+            if charset.lower() not in ("utf-8", "utf8"):
+                raise HTTPException(415, f"the charset of the body is {charset}; send utf-8")
             return await handle(request)
 
         return checked
@@ -108,8 +114,8 @@ def _predicting(scoring: Scoring, score: Score, limits: Limits) -> APIRouter:
         """Predict the labels of images.
 
         JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 or AVIF. Photos are turned upright by
-        their EXIF orientation. An image that cannot be decoded has an error in place of labels
-        and scores; the others of its request are answered.
+        their EXIF orientation. An image that cannot be decoded, or has too many pixels, has an
+        error in place of labels and scores; the others of its request are answered.
 
             curl -F images=@a.jpg -F images=@b.jpg "http://HOST:PORT/v1/predict?top=3"
         """
@@ -198,6 +204,7 @@ def _about(model: Predictor, limits: Limits) -> About:
         image_size=model.decoder.size,
         max_images=limits.images,
         max_image_bytes=limits.image_bytes,
+        max_image_pixels=limits.image_pixels,
     )
 
 
@@ -223,5 +230,4 @@ async def _refuse_parameters(request: Request, error: Exception) -> JSONResponse
 
 async def _fail(request: Request, error: Exception) -> JSONResponse:
     # Starlette raises it again behind this answer, so that the log has the traceback.
-    sentence = "the service failed at this request; its log says why"
-    return JSONResponse(Problem(error=sentence).model_dump(), 500)
+    return JSONResponse(Problem(error=FAILED).model_dump(), 500)

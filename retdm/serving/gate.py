@@ -18,17 +18,21 @@ from http import HTTPStatus
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from retdm.serving.answers import FAILED
 from retdm.serving.limits import Limits
 
 VARIABLE = "RETDM_SERVE_LIMITS"
 """Environment variable by which the HTTP servers learn the limits."""
 _BODY_S = 60.0
 """For a client to send the whole of its request."""
-_OF_SERVE = "/-/"
-"""Begin of the paths that Serve answers by itself, its health among them."""
+_OF_SERVE = ("/-/healthz", "/-/routes")
+"""What Serve answers by itself; all else that begins so goes to a replica."""
+_HEADERS = (b"host", b"content-type")
+"""Those that the service reads. By others a client would tell Serve how long to work for it
+(x-request-timeout-seconds) or to go on when it has left; some make Serve fail and leak bodies."""
 _SENTENCES = {
     408: "the answer took too long; send fewer images, or try again later",
-    500: "the service failed at this request; its log says why",
+    500: FAILED,
     503: "the service is overloaded or just starting; try again in a second",
 }
 
@@ -57,8 +61,10 @@ class Gate:
         """Take a request, as ASGI has it."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
-        elif scope["type"] != "http" or scope["path"].startswith(_OF_SERVE):
+        elif scope["type"] != "http":
             await self._app(scope, receive, send)
+        elif scope["path"] in _OF_SERVE:
+            await self._app(_bare(scope), receive, send)
         else:
             try:
                 async with self._taken():
@@ -77,30 +83,36 @@ class Gate:
             self._requests -= 1
 
     async def _through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        chunks: list[bytes] = []
+        body, size = bytearray(), 0
         try:
             try:
                 async with asyncio.timeout(self._body_s):
-                    whole = await self._read(scope, receive, chunks)
+                    whole = await self._read(scope, receive, body)
             except TimeoutError as error:
                 raise Refused(
                     408, f"the request was not here whole after {self._body_s:g} seconds"
                 ) from error
+            finally:
+                size = len(body)
             if whole:
                 told = InJson(send)
-                await self._app(scope, _again(b"".join(chunks), receive), told)
+                try:
+                    await self._app(_bare(scope), _again(body, receive), told)
+                except Exception:
+                    await told.end()
+                    raise  # behind the answer, so that the log has the traceback
                 await told.end()
         finally:
-            self._held -= sum(map(len, chunks))
+            self._held -= size
 
-    async def _read(self, scope: Scope, receive: Receive, chunks: list[bytes]) -> bool:
+    async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> bool:
         """Receive the body; whether it is whole, or the client is gone."""
         most = self._limits.body_bytes
         announced = dict(scope["headers"]).get(b"content-length", b"")
         size = int(announced) if announced.isdigit() else 0
-        received, more = 0, True
+        more = True
         while True:
-            if max(size, received) > most:
+            if max(size, len(body)) > most:
                 raise Refused(
                     413,
                     f"the request is larger than {most} bytes ({self._limits.images} images of "
@@ -113,15 +125,21 @@ class Gate:
             message = await receive()
             if message["type"] != "http.request":
                 return False
-            chunks.append(message.get("body", b""))
-            received += len(chunks[-1])
-            self._held += len(chunks[-1])
+            chunk = message.get("body", b"")
+            body += chunk
+            self._held += len(chunk)
             more = message.get("more_body", False)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """The body in one message, then what the client does."""
-    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def _bare(scope: Scope) -> Scope:
+    kept = [pair for pair in scope["headers"] if pair[0] in _HEADERS]
+    return {**scope, "headers": kept}
+
+
+def _again(body: bytearray, receive: Receive) -> Receive:
+    """The body in one message, then what the client does; empties `body`, or it would be twice."""
+    first: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+    body.clear()
 
     async def receive_again() -> Message:
         return first.pop() if first else await receive()

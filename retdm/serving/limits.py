@@ -17,6 +17,8 @@ class Limits:
     """In one request."""
     image_bytes: int
     """Of one image file."""
+    image_pixels: int
+    """Of one image, of which a file of a few bytes can have many."""
     requests: int
     """At once, in one HTTP server; more are refused."""
 
@@ -25,7 +27,7 @@ class Limits:
         """Of one request, refused while it is received.
 
         Example:
-            >>> Limits(images=2, image_bytes=1000, requests=1).body_bytes
+            >>> Limits(images=2, image_bytes=1000, image_pixels=9, requests=1).body_bytes
             14288
         """
         return self.images * (self.image_bytes + _PART_BYTES) + _PART_BYTES
@@ -44,7 +46,7 @@ class Limits:
         """From what `text` made.
 
         Example:
-            >>> Limits.of(Limits(2, 1000, 1).text())
-            Limits(images=2, image_bytes=1000, requests=1)
+            >>> Limits.of(Limits(2, 1000, 9, 1).text())
+            Limits(images=2, image_bytes=1000, image_pixels=9, requests=1)
         """
         return cls(**json.loads(text))

@@ -24,19 +24,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 
+from bench_predict import make_model
 from machine import one_line
 from photos import add_arguments, folders, gather
 
-from retdm.config import Config, apply_overrides, parse
 from retdm.export.bundle import write_bundle
 from retdm.export.measured import Measured
-from retdm.methods import build_method
 from retdm.predictor import Predictor, load
-from retdm.predictor.model import Origin
 from retdm.storage import open_store
 
 _ROOT = Path(__file__).resolve().parents[2]
-_LABELS = tuple(f"label {number}" for number in range(80))
 _BATCH = 16
 _BOUNDARY = "bench"
 
@@ -66,29 +63,19 @@ def main() -> int:
             print(f"\n{name}: {gather(photos, Path(scratch, name), 64)}")
             for number, net in enumerate(args.nets):
                 bundle = Path(scratch, f"{name}-{number}")
-                _write(bundle, net)
+                bundle.mkdir()
+                write_bundle(open_store(str(bundle)), make_model(net), Measured({}, "bench", {}))
                 _compare(net, bundle, Path(scratch, name, "photos"), args.clients, args.seconds)
     return 0
-
-
-def _write(bundle: Path, net: str) -> None:
-    backbone, _, size = net.partition("@")
-    settings = [f"model.backbone={backbone}", "model.weights=none", "method=bce"]
-    settings += [f"data.image_size={size or 224}", f"data.batch_size={_BATCH}"]
-    config = parse(Config, apply_overrides({}, settings), source="bench")
-    method = build_method(config, labels=len(_LABELS), load_weights=False).eval()
-    model = Predictor(config, method, _LABELS, None, Origin("bench", "bench", "", ""))
-    bundle.mkdir()
-    write_bundle(open_store(str(bundle)), model, Measured(metrics={}, data="", versions={}))
 
 
 def _limit(model: Predictor, photos: Path, seconds: float) -> float:
     """Images a second, of bytes in memory."""
     contents = [path.read_bytes() for path in sorted(photos.iterdir())]
-    model.scores(contents)
+    model.scores(contents, batch_size=_BATCH)
     done, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
-        model.scores(contents)
+        model.scores(contents, batch_size=_BATCH)
         done += len(contents)
     return done / (time.perf_counter() - begun)
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,28 @@ def test_the_stages_are_read_with_continued_lines_joined():
     first, second = stages("# FROM x\nFROM a:1 AS one\nRUN b \\\n    && c\n\nFROM one\nUSER 5\n")
     assert (first.base, first.name, first.texts("RUN")) == ("a:1", "one", ["b && c"])
     assert (second.base, second.texts("USER")) == ("one", ["5"])
+
+
+NETWORKS = {"timm", "lite0"}
+EXTRAS = {
+    "compare.py": NETWORKS,
+    "serve.py": {*NETWORKS, "serve", "export"},  # bundles are what export has
+    "train.py": NETWORKS,
+    "tune.py": NETWORKS,
+}
+"""What each job asks for that a cluster runs."""
+
+
+def test_every_job_finds_its_packages_in_the_image():
+    assert set(EXTRAS) == {path.name for path in ROOT.glob("jobs/*.py")}
+    [program] = re.findall(r'python -c "(.+?)" > requirements\.txt', DOCKERFILE)
+    printed = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True)
+    installed = set(printed.splitlines())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["dependencies"]) <= installed
+    for job, extras in EXTRAS.items():
+        for extra in extras:
+            assert set(project["optional-dependencies"][extra]) <= installed, job
 
 
 def _allowed():

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import schemathesis
 from hypothesis import strategies
+from PIL import Image
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -34,8 +36,8 @@ from tests.trained import trained
 
 __all__ = ["trained"]
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES, IMAGE_BYTES = 8, 20_000
-MOST = Limits(IMAGES, IMAGE_BYTES, requests=1).body_bytes
+IMAGES, IMAGE_BYTES, IMAGE_PIXELS = 8, 20_000, 100_000
+MOST = Limits(IMAGES, IMAGE_BYTES, IMAGE_PIXELS, requests=1).body_bytes
 BOUNDARY = "a-boundary"
 CHECKS = [
     not_a_server_error,
@@ -52,11 +54,11 @@ class Running:
         self.process, self.port, self.log, self.folder = process, port, log, folder
         self.url = f"http://127.0.0.1:{port}"
 
-    def ask(self, method, path, body=None, kind=None):
-        """Status and JSON of one request, on a connection of its own."""
+    def ask(self, method, path, body=None, kind=None, **more):
+        """Status and JSON of one request, on a connection of its own; `more`: headers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
-            headers = {"Content-Type": kind} if kind else {}
+            headers = {"Content-Type": kind, **more} if kind else more
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
@@ -102,14 +104,25 @@ def photos(trained, tmp_path_factory):
     return trained.photos(tmp_path_factory.mktemp("photos"))
 
 
-@pytest.fixture(scope="module")
-def service(run, tmp_path_factory):
+class Services:
+    """A service for all tests, and another one when a test has ended it."""
+
+    def __init__(self, run, folder, stack):
+        self._run, self._folder, self._stack = run, folder, stack
+        self._last = None
+
+    def running(self):
+        if self._last is None or self._last.process.poll() is not None:
+            self._last = self._stack.enter_context(_served(self._run, self._folder / "log"))
+        return self._last
+
+
+@contextmanager
+def _served(run, log):
     """The program serving a run with small limits, by a Ray of its own."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("service") / "log"
-    words = [run, "--port", str(port), "--max-images", str(IMAGES)]
-    words += ["--max-image-bytes", str(IMAGE_BYTES), "--max-batch", "4"]
-    with tempfile.TemporaryDirectory(prefix="r") as short, log.open("w") as out:
+    words = [run, "--max-images", str(IMAGES), "--max-image-bytes", str(IMAGE_BYTES)]
+    words += ["--max-image-pixels", str(IMAGE_PIXELS), "--max-batch", "4"]
+    with tempfile.TemporaryDirectory(prefix="r") as short:
         env = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
@@ -117,19 +130,41 @@ def service(run, tmp_path_factory):
             "RAY_TMPDIR": short,  # sockets have short paths
             "RAY_memory_monitor_refresh_ms": "0",
         }
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "jobs/serve.py"), *words],
-            cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+        port = free_port()
+        process = _start([*words, "--port", str(port)], log, env)
         try:
             while "Ctrl-C ends it" not in log.read_text():
-                assert process.poll() is None, log.read_text()
+                if process.poll() is not None:
+                    # A neighbour was faster to take the port.
+                    assert "cannot listen there" in log.read_text(), log.read_text()
+                    port = free_port()
+                    process = _start([*words, "--port", str(port)], log, env)
                 time.sleep(0.1)
             yield Running(process, port, log, short)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
                 process.wait(timeout=120)
+
+
+def _start(words, log, env):
+    with log.open("w") as out:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "jobs/serve.py"), *words],
+            cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def services(run, tmp_path_factory):
+    with ExitStack() as stack:
+        yield Services(run, tmp_path_factory.mktemp("service"), stack)
+
+
+@pytest.fixture
+def service(services):
+    """The program, which a test may end."""
+    return services.running()
 
 
 @pytest.mark.cluster
@@ -202,11 +237,36 @@ def test_answers_are_what_the_schema_promises_whatever_is_asked(
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_a_request_that_is_too_large_is_refused_while_it_comes(service):
-    for body in (bytes(MOST + 1), iter([bytes(50_000)] * 5)):  # announced, and not
-        status, found = service.ask("POST", "/v1/predict", body)
+    for path, body in (
+        ("/v1/predict", bytes(MOST + 1)),  # announced
+        ("/v1/predict", iter([bytes(50_000)] * 5)),  # not announced
+        ("/-/x", iter([bytes(50_000)] * 5)),  # as the paths of Serve's own begin
+    ):
+        status, found = service.ask("POST", path, body)
         assert status == 413
         assert found["error"].startswith(f"the request is larger than {MOST} bytes (8 images of")
     assert service.ask("GET", "/healthz") == (200, {"status": "ok"})
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_headers_give_serve_no_orders(service):
+    orders = ("x-request-timeout-seconds", "x-request-disconnect-disabled", "x-request-id")
+    for name in (*orders, "serve-multiplexed-model-id"):
+        answer = service.ask("GET", "/healthz", **{name: "\xff"})
+        assert answer == (200, {"status": "ok"})
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_an_image_of_too_many_pixels_has_an_error_beside_the_answers_to_others(
+    service, photos, tmp_path
+):
+    large = tmp_path / "large.png"
+    Image.new("RGB", (IMAGE_PIXELS // 100 + 1, 100)).save(large)
+    first, second = service.predict(large, photos[0])
+    assert first["error"].startswith("cannot be decoded (1001x100 pixels, which could be")
+    assert second["error"] is None
 
 
 @pytest.mark.cluster
@@ -238,7 +298,16 @@ def test_ctrl_c_ends_it_with_all_its_processes(service):
 
 
 @pytest.fixture
-def command(monkeypatch):
+def loaded():
+    """The program as a module."""
+    spec = importlib.util.spec_from_file_location("jobs_serve", ROOT / "jobs/serve.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def command(loaded, monkeypatch):
     """`command(*words)`: the program in this process, where Ray must not start."""
 
     def forbidden(*_, **__):
@@ -247,12 +316,17 @@ def command(monkeypatch):
     def call(*words):
         monkeypatch.setattr("ray.init", forbidden)
         monkeypatch.setattr(sys, "argv", ["jobs/serve.py", *words])
-        spec = importlib.util.spec_from_file_location("jobs_serve", ROOT / "jobs/serve.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.main()
+        return loaded.main()
 
     return call
+
+
+def test_the_page_about_trust_says_where_it_listens_by_default(loaded):
+    standard = loaded.parser().parse_args(["run"])
+    page = (ROOT / "cluster/SECURITY.md").read_text()
+    where = f"{standard.port} | {standard.host}, or `--host` "
+    assert f"| `jobs/serve.py`: the service | {where}" in page
+    assert f"the service: {standard.max_image_pixels // 10**6} million)" in page
 
 
 def test_a_model_that_is_not_there_ends_the_program_before_anything_starts(command, tmp_path):

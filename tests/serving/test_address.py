@@ -25,7 +25,7 @@ def test_a_port_where_another_program_listens_is_refused(shared):
     check_free("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "a..b", "a" * 70])
 def test_an_address_of_another_machine_is_refused(host):
     with pytest.raises(ConfigError, match=f"^--host {host} --port 8000: cannot listen there "):
         check_free(host, 8000)

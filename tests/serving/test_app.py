@@ -12,7 +12,7 @@ from retdm.serving.app import build_app
 from retdm.serving.limits import Limits
 from retdm.serving.scoring import Scoring
 
-LIMITS = Limits(images=2, image_bytes=5000, requests=3)
+LIMITS = Limits(images=2, image_bytes=5000, image_pixels=9000, requests=3)
 KIND = (b"content-type", b"multipart/form-data; boundary=b")
 
 
@@ -130,6 +130,31 @@ def test_a_body_that_is_no_form_is_refused(asked, model, kind):
     assert json.loads(answer.body)["error"] == f"the body is {found}; send multipart/form-data"
 
 
+@pytest.mark.parametrize("charset", ["utf-7", "undefined", "idna", "unicode_escape", "no-such"])
+def test_names_in_another_charset_than_utf_8_are_refused(asked, model, photo, charset):
+    headers = [(KIND[0], b"%s; charset=%s" % (KIND[1], charset.encode()))]
+    names = [chunk.replace(b"0.jpg", b"+2AA-.jpg") for chunk in _form(photo)]
+    answer = asked(_app(model), chunks=names, headers=headers)
+    assert answer.status == 415
+    said = f"the charset of the body is {charset}; send utf-8"
+    assert json.loads(answer.body)["error"] == said
+
+
+@pytest.mark.parametrize(
+    ("charset", "name", "found"),
+    [
+        (b"", "\N{CAT}\N{SNOWMAN}.jpg".encode(), "\N{CAT}\N{SNOWMAN}.jpg"),
+        (b"; charset=UTF-8", "\N{CAT}.jpg".encode(), "\N{CAT}.jpg"),
+        (b'; charset="utf8"', b"\xed\xa0\x80", "\u00ed\u00a0\u0080"),  # a lone surrogate
+    ],
+)
+def test_names_come_back_as_they_were_sent(asked, model, photo, charset, name, found):
+    chunks = [chunk.replace(b"0.jpg", name) for chunk in _form(photo)]
+    answer = asked(_app(model), chunks=chunks, headers=[(KIND[0], KIND[1] + charset)])
+    [row] = json.loads(answer.body)["predictions"]
+    assert row["image"] == found
+
+
 def test_a_model_that_fails_is_an_error_without_the_models_words(asked, model, photo):
     async def score(pixels):
         raise DivergenceError("/srv/runs/secret: the network's scores are not finite numbers")
@@ -161,6 +186,7 @@ def test_the_model_is_described_with_labels_thresholds_and_limits(asked, model):
         "image_size": model.decoder.size,
         "max_images": 2,
         "max_image_bytes": 5000,
+        "max_image_pixels": 9000,
     }
 
 

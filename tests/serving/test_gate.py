@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import tracemalloc
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +12,7 @@ from retdm.serving.gate import Gate
 from retdm.serving.limits import Limits
 from tests.serving.conftest import ask
 
-LIMITS = Limits(images=2, image_bytes=1000, requests=3)
+LIMITS = Limits(images=2, image_bytes=1000, image_pixels=9, requests=3)
 MOST = LIMITS.body_bytes
 
 
@@ -88,7 +90,7 @@ def test_requests_beyond_the_limit_are_told_to_come_again():
 
 def test_bodies_of_all_requests_together_are_bounded():
     async def program():
-        limits = Limits(images=2, image_bytes=1000, requests=100)
+        limits = replace(LIMITS, requests=100)
         enough = asyncio.Event()
 
         async def slow(scope, receive, send):
@@ -108,6 +110,35 @@ def test_bodies_of_all_requests_together_are_bounded():
     statuses = asyncio.run(program())
     assert set(statuses) == {200, 503}
     assert 3 <= statuses.count(200) <= 5
+
+
+def test_a_body_takes_the_memory_that_is_counted_however_small_its_chunks():
+    limits = replace(LIMITS, images=20, image_bytes=10_000)
+    size = limits.body_bytes // 8 * 8
+    left, held = size // 8, []
+
+    async def receive():
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": b"%08d" % left, "more_body": left > 0}
+
+    async def measure(scope, receive, send):
+        message = await receive()
+        assert len(message["body"]) == size
+        held.append(tracemalloc.get_traced_memory()[0])
+
+    async def send(message):
+        pass
+
+    scope = {"type": "http", "path": "/v1/predict", "headers": []}
+    tracemalloc.start()
+    try:
+        asyncio.run(Gate(measure, limits)(scope, receive, send))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held[0] < 1.5 * size
+    assert most < 2.7 * size  # for a moment, while it becomes one message
 
 
 def test_a_body_that_does_not_come_is_given_up(asked):
@@ -157,13 +188,74 @@ def test_a_service_that_returns_without_an_answer_has_failed(asked):
     assert _sentence(answer) == "the service failed at this request; its log says why"
 
 
+def _logged(app):
+    """The application as a server has it, which logs an error and goes on."""
+
+    async def served(scope, receive, send):
+        with pytest.raises(UnicodeDecodeError):
+            await app(scope, receive, send)
+
+    return served
+
+
+def test_an_exception_of_serve_is_an_error_in_json_and_goes_to_the_log(asked):
+    async def broken(scope, receive, send):
+        b"\xff".decode()
+
+    guarded = _logged(Gate(broken, LIMITS))
+    for _ in range(2 * LIMITS.requests):
+        answer = asked(guarded, chunks=[b"x"])
+        assert answer.status == 500
+        assert _sentence(answer) == "the service failed at this request; its log says why"
+
+
+def test_an_exception_in_the_midst_of_an_answer_adds_nothing_to_it(asked):
+    async def broken(scope, receive, send):
+        head = {"status": 200, "headers": [(b"content-type", b"application/json")]}
+        await send({"type": "http.response.start", **head})
+        b"\xff".decode()
+
+    answer = asked(_logged(Gate(broken, LIMITS)))
+    assert (answer.status, answer.body) == (200, b"")
+
+
 def test_what_serve_answers_by_itself_passes_also_when_all_is_busy(asked):
     async def health(scope, receive, send):
         await _say(send, 200, b"success", b"text/plain")
 
-    full = Gate(health, Limits(images=1, image_bytes=1, requests=0))
-    assert asked(full, path="/-/healthz", method="GET").body == b"success"
+    full = Gate(health, replace(LIMITS, requests=0))
+    for path in ("/-/healthz", "/-/routes"):
+        assert asked(full, path=path, method="GET").body == b"success"
     assert asked(full, path="/healthz", method="GET").status == 503
+
+
+@pytest.mark.parametrize("path", ["/-/x", "/-/", "/-/healthz/", "/-/routes/x", "/-/healthz\n"])
+def test_what_only_looks_like_serves_own_is_bounded_as_the_rest(asked, path):
+    most = [b"x" * (MOST + 1)]
+    assert asked(Gate(_echo, LIMITS), path=path, chunks=most).status == 413
+    full = Gate(_echo, replace(LIMITS, requests=0))
+    assert asked(full, path=path).status == 503
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/-/healthz"])
+def test_clients_cannot_give_serve_orders_by_headers(asked, path):
+    seen = []
+
+    async def serve(scope, receive, send):
+        seen.extend(scope["headers"])
+        await _say(send, 200, b"{}", b"application/json")
+
+    kept = [(b"host", b"a"), (b"content-type", b"multipart/form-data; boundary=b")]
+    orders = [
+        (b"x-request-timeout-seconds", b"0"),
+        (b"x-request-disconnect-disabled", b"?1"),
+        (b"x-request-timeout-seconds", b"\xff"),
+        (b"x-request-id", b"\xff"),
+        (b"serve-multiplexed-model-id", b"\xff"),
+        (b"traceparent", b"00-1-1-01"),
+    ]
+    assert asked(Gate(serve, LIMITS), path=path, headers=[*orders, *kept]).status == 200
+    assert seen == kept
 
 
 def test_a_websocket_is_closed():
