@@ -69,7 +69,10 @@ def build_app(scoring: Scoring, score: Score, limits: Limits) -> FastAPI:
 
 
 class _MultipartRoute(APIRoute):
-    """Refuses other bodies before they are read as forms, where they would only seem empty."""
+    """Refuses other bodies before they are read as forms, where they would only seem empty.
+
+    So it does parameters that it does not know, which would only seem to be heeded.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         """See `APIRoute`."""
@@ -86,6 +89,11 @@ class _MultipartRoute(APIRoute):
             charset = options.get(b"charset", b"utf-8").decode("latin-1")
             if charset.lower() not in ("utf-8", "utf8"):
                 raise HTTPException(415, f"the charset of the body is {charset}; send utf-8")
+            known = [field.alias for field in self.dependant.query_params]
+            for name in request.query_params:
+                if name not in known:
+                    there = " and ".join(known)
+                    raise HTTPException(422, f"there is no parameter {name!r}, only {there}")
             return await handle(request)
 
         return checked

@@ -88,6 +88,7 @@ def test_labels_are_those_of_the_threshold_or_the_best(asked, model, photo, quer
         ),
         ("threshold=often&top=x", "threshold: Input should be a valid number, "),
         ("top=0", "top: Input should be greater than or equal to 1"),
+        ("thresold=0.3", "there is no parameter 'thresold', only threshold and top"),
         ("top=1&threshold=0", "there are both threshold and top; give one of them"),
     ],
 )
