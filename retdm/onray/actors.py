@@ -110,6 +110,7 @@ def run_actors(
     Raises:
         RetdmError: What `make` or the work raises.
         Failed: If the processes that had an item were lost again and again.
+        RayTaskError: For a bug in `make` or the work; has its traceback.
     """
     blocks = [pa.table({"item": [pickle.dumps(item)]}) for item in items]
     if not blocks:
@@ -156,10 +157,10 @@ class _Actor:
 
     def __init__(self, make: Callable[[Share], Work[Any, Any]], share: Share) -> None:
         speak()
-        self._wrong: RetdmError | None = None
+        self._wrong: Exception | None = None
         try:
             self._work = make(share)
-        except RetdmError as error:
+        except Exception as error:
             # Raised here, Ray would start another actor, and another.
             self._wrong = error
 
@@ -180,9 +181,11 @@ def _row(step: Any) -> pa.Table:
 
 
 def _explained(error: ray.exceptions.RayError) -> BaseException:
-    """A lost process in one line; else the error, a bug, with its traceback."""
+    """A lost process in one line; else the error, a bug, whose text is the actor's traceback."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-    if isinstance(cause, ray.exceptions.RayError):
+    # Ray Data wraps what its actors raise in an error of Ray.
+    is_bug = isinstance(cause, ray.exceptions.UserCodeException)
+    if isinstance(cause, ray.exceptions.RayError) and not is_bug:
         return Failed(f"{death(str(cause))}; the same command goes on")
     bug: BaseException = error
     return bug
