@@ -142,7 +142,8 @@ def run_actors(
                 raise step.error
             yield step
     except ray.exceptions.RayError as error:
-        raise _explained(error) from None
+        # Where in Ray Data it came up says nothing.
+        raise _explained(error).with_traceback(None) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,28 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from retdm import console
 from retdm.claims import hold
+from retdm.console import Failed
 from retdm.data.split import open_split
 from retdm.predict.asked import Asked
 from retdm.predict.cut import Part, cut_files, cut_split
 from retdm.predict.images import ImageFile, find_images
-from retdm.predict.parts import SUCCESS, WORK, Counts, Plan, begin, complete, finished
+from retdm.predict.parts import (
+    SUCCESS,
+    WORK,
+    Counts,
+    Plan,
+    begin,
+    complete,
+    file_of,
+    finished,
+)
 from retdm.predict.program import told, url_of_split
 from retdm.predict.scorer import Scorer, Scoring, Step, Task
 from retdm.predictor import load
@@ -40,7 +50,7 @@ def predict_in_parts(asked: Asked) -> None:
 
     Raises:
         RetdmError: If what was asked for cannot be done; finished parts stay.
-        Failed: If the processes that had a part were lost again and again.
+        Failed: If the processes that had a part were lost again and again, or an error with them.
     """
     ((kind, url),) = asked.files.items()
     store = open_store(url)
@@ -107,7 +117,8 @@ def _score(
             tasks = (Task(part, tuple(files[part.first : part.last])) for part in missing)
             with closing(run_actors(partial(make_scorer, scoring), tasks, share)) as steps:
                 _follow(steps, done, sum(map(len, missing)))
-    total = complete(store, (done[part.number] for part in parts))
+            _all_there(store, plan, parts, done)
+    total = complete(store, plan, (done[part.number] for part in parts))
     bad = f", {total.bad} of them bad" if total.bad else ""
     log.info("%s: complete, %s%s", store.url, console.counted(total.rows, "row"), bad)
 
@@ -132,6 +143,26 @@ def _follow(steps: Iterator[Step], done: dict[int, Counts], images: int) -> None
     for _ in console.progress(each(), total=images, label="predicting", unit="image"):
         pass
     log.info("%s", told(images, bad, time.monotonic() - begun))
+
+
+def _all_there(
+    store: Store, plan: Plan, parts: Sequence[Part], done: Mapping[int, Counts]
+) -> None:
+    """See that all parts told that they are finished.
+
+    Of a part that is done again, Ray passes on only what comes behind the steps of the first time.
+
+    Raises:
+        Failed: If the second time ended with an error before that.
+    """
+    open_ends = [file_of(part, plan) for part in parts if part.number not in done]
+    if open_ends:
+        more = f" and {len(open_ends) - 1} more" if open_ends[1:] else ""
+        raise Failed(
+            f"{store.url}: not finished: {open_ends[0]}{more}; the process that had it was lost, "
+            "and its second try ended with an error that Ray did not pass on; the same command "
+            "goes on, and tells the error if it comes again"
+        )
 
 
 @contextmanager

@@ -154,10 +154,19 @@ def finished(store: Store, plan: Plan, parts: Iterable[Part]) -> dict[int, Count
         return {part.number: one for part, one in zip(recorded, counts, strict=True)}
 
 
-def complete(store: Store, counts: Iterable[Counts]) -> Counts:
-    """Say that all parts are there; returns what is in them."""
+def complete(store: Store, plan: Plan, counts: Iterable[Counts]) -> Counts:
+    """Say that all parts are there; returns what is in them.
+
+    Raises:
+        ConfigError: If they have not one row for each image.
+    """
     each = list(counts)
     total = Counts(rows=sum(one.rows for one in each), bad=sum(one.bad for one in each))
+    if total.rows != plan.rows:
+        raise ConfigError(
+            f"{store.url}: its parts have {total.rows} rows by their records, and there are "
+            f"{plan.rows} images; the folder is damaged, so give another one"
+        )
     store.write(SUCCESS, total.model_dump_json().encode())
     return total
 

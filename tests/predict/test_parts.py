@@ -103,5 +103,12 @@ def test_a_damaged_file_is_named(store):
 
 
 def test_all_parts_make_a_success_with_their_counts(store):
-    assert complete(store, [Counts(rows=2, bad=1)] * 5) == Counts(rows=10, bad=5)
+    assert complete(store, PLAN, [Counts(rows=2, bad=1)] * 5) == Counts(rows=10, bad=5)
     assert Counts.model_validate_json(store.read(SUCCESS)) == Counts(rows=10, bad=5)
+
+
+def test_there_is_no_success_without_one_row_for_each_image(store):
+    said = r"its parts have 9 rows by their records, and there are 10 images; the folder is dam"
+    with pytest.raises(ConfigError, match=said):
+        complete(store, PLAN, [Counts(rows=2, bad=0)] * 4 + [Counts(rows=1, bad=0)])
+    assert store.names() == []

@@ -1,0 +1,66 @@
+"""What `python -m retdm.predict --ray` does of itself; its actors are objects of this process."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from retdm import console
+from retdm.onray import actors
+from retdm.predict.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def url(trained):
+    return trained.run("retdm")
+
+
+@pytest.fixture(scope="module")
+def photos(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    assert len(trained.photos(folder)) == 8
+    return folder
+
+
+@pytest.fixture
+def ray_does(monkeypatch):
+    """Gives the function that `run_actors` is to be."""
+
+    @contextmanager
+    def connected():
+        yield [{"CPU": 2.0}]
+
+    monkeypatch.setattr(actors, "connected", connected)
+    return lambda run: monkeypatch.setattr(actors, "run_actors", run)
+
+
+def in_turn(make, items, share, **_):
+    """Steps of all items as Ray passes them on."""
+    work = make(share)
+    for item in items:
+        yield from work(item)
+
+
+def run(url, photos, out, *arguments):
+    """The program, in parts of 2 images; returns its status."""
+    given = [url, photos, "--ray", "--json", out, "--batch-size", "2", "--part-size", "2"]
+    return console.run(lambda: main([str(one) for one in (*given, *arguments)]))
+
+
+def test_a_second_try_whose_error_is_lost_is_no_success(ray_does, url, photos, tmp_path, capsys):
+    def losing(*given, **_):
+        for step in in_turn(*given):
+            if step.part in (0, 3):
+                yield step
+
+    ray_does(losing)
+    assert run(url, photos, tmp_path / "out") == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: {tmp_path}/out: not finished: part-00001-of-00004.jsonl and 1 more; the process "
+        "that had it was lost, and its second try ended with an error that Ray did not pass on; "
+        "the same command goes on, and tells the error if it comes again"
+    )
+    assert not (tmp_path / "out/_SUCCESS").exists()
+
+    ray_does(in_turn)
+    assert run(url, photos, tmp_path / "out") == 0
+    assert (tmp_path / "out/_SUCCESS").exists()
