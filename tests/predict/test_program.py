@@ -226,6 +226,8 @@ def test_a_bad_sample_of_a_shard_set_is_told_in_the_same_way(url, trained, tmp_p
     "arguments, message",
     [
         (["nowhere.jpg"], "nowhere.jpg: no such file or folder; check the path"),
+        (["@nowhere.txt"], "@nowhere.txt: cannot read the file of names (No such file or dir"),
+        (["@{empty}"], "@{empty}: cannot read the file of names (Is a directory); check the pa"),
         (["{empty}"], "no image here (no name ends with .jpg, .jpeg,"),
         (["{shards}"], "this is a shard set; add --split NAME to predict one of its splits"),
         (["{photo}", "--json", "{empty}"], "--json {empty} is a folder; give a file in it"),
@@ -272,7 +274,6 @@ def test_parts_are_refused_where_another_program_writes_or_a_file_is(
         (["a", "--top", "0"], "argument --top: '0' is not a whole number from 1 on"),
         (["a", "--top", "1", "--threshold", "fixed"], "not allowed with argument --top"),
         (["a", "--bad", "maybe"], "invalid choice: 'maybe'"),
-        (["@nowhere.txt"], "No such file or directory: 'nowhere.txt'"),
         (["a", "--ray"], "with --ray give one of --json, --csv and --parquet, the folder of its"),
         (["a", "--ray", "--json", "o", "--csv", "p"], "with --ray give one of --json, --csv and"),
         (["a", "--json", "o", "--actors", "2"], "--actors and --part-size go with --ray"),
