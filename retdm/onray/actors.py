@@ -8,7 +8,6 @@ import logging
 import pickle
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,7 +20,6 @@ from retdm.console import Failed
 from retdm.errors import ConfigError, RetdmError
 from retdm.onray.failure import death
 from retdm.onray.failures import speak
-from retdm.onray.joining import join
 
 Item = TypeVar("Item")
 Step = TypeVar("Step")
@@ -78,22 +76,9 @@ def _places(machine: Mapping[str, float], cpus: int, gpus: int) -> int:
     return min(places, int(machine.get("GPU", 0)) // gpus) if gpus else places
 
 
-@contextmanager
-def connected() -> Iterator[list[dict[str, float]]]:
-    """Ray for the block: the cluster that RAY_ADDRESS names, or one of its own on this machine.
-
-    Yields:
-        The resources of each machine.
-
-    Raises:
-        ConfigError: If no cluster answers.
-    """
-    ours = join(logging_level=logging.WARNING)
-    try:
-        yield [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    finally:
-        if ours:
-            ray.shutdown()
+def machines() -> list[dict[str, float]]:
+    """The resources of each machine of the cluster that this process is connected to."""
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
 def run_actors(

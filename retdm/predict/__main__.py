@@ -23,8 +23,8 @@ examples:
 An IMAGE is a file, a folder (with all below), an s3:// URL of an object or a prefix; @FILE stands
 for those that the lines of a text file name (an image whose own name begins with @ is ./@NAME).
 Each image gets exactly one row. JSON lines are {"image", "labels", "scores": {LABEL: score},
-"error"}; tables have a column "score.LABEL" for each label. Files appear when all is done, whole or
-not at all.
+"error"}; tables have a column "score.LABEL" for each label. Files appear when all is done, whole
+or not at all.
 
 With --ray, for millions of images, FILE is a folder: its files part-NNNNN-of-NNNNN are a data set
 (for pyarrow.dataset, ray.data.read_parquet, pandas.read_parquet) of the same rows, with the same

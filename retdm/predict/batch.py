@@ -51,6 +51,7 @@ def predict_in_parts(asked: Asked) -> None:
     Raises:
         RetdmError: If what was asked for cannot be done; finished parts stay.
         Failed: If the processes that had a part were lost again and again, or an error with them.
+        Stopped: After SIGTERM or Ctrl-C; finished parts stay.
     """
     ((kind, url),) = asked.files.items()
     store = open_store(url)
@@ -109,10 +110,16 @@ def _score(
     if missing:
         store.delete(SUCCESS)  # of an output of which parts were removed
         # Importing Ray takes seconds, which a finished output need not wait for.
-        from retdm.onray.actors import connected, run_actors, share_out
+        from retdm.onray.actors import machines, run_actors, share_out
+        from retdm.onray.heeding import heeding_signals
+        from retdm.onray.joining import joined
 
-        with _can_go_on(store, done, len(parts)), connected() as machines:
-            share = share_out(machines, actors)
+        with (
+            _can_go_on(store, done, len(parts)),
+            joined(logging_level=logging.WARNING),
+            heeding_signals(),
+        ):
+            share = share_out(machines(), actors)
             log.info("%s", _described(share, len(missing)))
             tasks = (Task(part, tuple(files[part.first : part.last])) for part in missing)
             with closing(run_actors(partial(make_scorer, scoring), tasks, share)) as steps:

@@ -1,11 +1,14 @@
 """What `python -m retdm.predict --ray` does of itself; its actors are objects of this process."""
 
-from contextlib import contextmanager
+import logging
+import os
+import signal
+from contextlib import nullcontext
 
 import pytest
 
 from retdm import console
-from retdm.onray import actors
+from retdm.onray import actors, joining
 from retdm.predict.__main__ import main
 
 
@@ -25,11 +28,8 @@ def photos(trained, tmp_path_factory):
 def ray_does(monkeypatch):
     """Gives the function that `run_actors` is to be."""
 
-    @contextmanager
-    def connected():
-        yield [{"CPU": 2.0}]
-
-    monkeypatch.setattr(actors, "connected", connected)
+    monkeypatch.setattr(joining, "joined", lambda **_: nullcontext())
+    monkeypatch.setattr(actors, "machines", lambda: [{"CPU": 2.0}])
     return lambda run: monkeypatch.setattr(actors, "run_actors", run)
 
 
@@ -64,3 +64,28 @@ def test_a_second_try_whose_error_is_lost_is_no_success(ray_does, url, photos, t
     ray_does(in_turn)
     assert run(url, photos, tmp_path / "out") == 0
     assert (tmp_path / "out/_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("sent, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_with_one_line_and_the_finished_parts_stay(
+    ray_does, url, photos, tmp_path, capsys, caplog, sent, status
+):
+    def stopped(*given, **_):
+        for step in in_turn(*given):
+            yield step
+            if step.part == 1:
+                os.kill(os.getpid(), sent)
+
+    ray_does(stopped)
+    out = tmp_path / "out"
+    with caplog.at_level(logging.INFO, logger="retdm"):
+        assert run(url, photos, out) == status
+    assert caplog.messages[-1] == (
+        f"{out}: 1 of 4 parts are finished; the same command goes on with the others"
+    )
+    assert capsys.readouterr().err.splitlines()[-1] == f"stopped by {sent.name}"
+    written = (out / "part-00000-of-00004.jsonl").stat().st_mtime_ns
+
+    ray_does(in_turn)
+    assert run(url, photos, out) == 0
+    assert (out / "part-00000-of-00004.jsonl").stat().st_mtime_ns == written

@@ -218,7 +218,8 @@ def test_a_bad_image_ends_it_and_the_finished_parts_stay(cluster, url, photos, t
 KILLS = """
 import os, signal, sys
 from retdm import console
-from retdm.onray.actors import Share, connected, run_actors
+from retdm.onray.actors import Share, run_actors
+from retdm.onray.joining import joined
 
 def kills(share):
     def work(item):
@@ -228,7 +229,7 @@ def kills(share):
     return work
 
 def main():
-    with connected():
+    with joined():
         print(*run_actors(kills, range(2), Share(actors=1, cpus=1, gpus=0)))
     return 0
 
