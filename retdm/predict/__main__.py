@@ -28,9 +28,11 @@ or not at all.
 
 With --ray, for millions of images, FILE is a folder: its files part-NNNNN-of-NNNNN are a data set
 (for pyarrow.dataset, ray.data.read_parquet, pandas.read_parquet) of the same rows, with the same
-scores to the bit. A part appears when it is done, whole; _SUCCESS, with the numbers of rows and of
-bad images, when all are. The same command goes on with the parts that are missing, whatever ended
-it; another one is refused there, though --bad, --actors and --workers may change.
+scores to the bit on the same kind of device (CPU, GPU) and versions of torch and retdm. A part
+appears when it is done, whole; _SUCCESS, with the numbers of rows and of bad images, when all are.
+The same command goes on with the parts that are missing, whatever ended it; another one, another
+kind of device and other versions are refused there; but --bad, --actors and --workers may change.
+Image files are known by their names: one that is replaced between two runs goes unnoticed.
 """
 
 

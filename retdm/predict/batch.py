@@ -11,10 +11,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from retdm import console
+import torch
+
+from retdm import __version__, console
 from retdm.claims import hold
 from retdm.console import Failed
 from retdm.data.split import open_split
@@ -81,9 +84,11 @@ def predict_in_parts(asked: Asked) -> None:
         batch_size=size,
         thresholds=tuple(model.thresholds(asked.threshold).tolist()),
         top=asked.top,
+        torch=str(torch.__version__),
+        retdm=__version__,
     )
     with hold(store, WORK) as held:
-        begin(store, plan)
+        plan = begin(store, plan)
         scoring = Scoring(
             model=model.origin.url,
             checkpoint=asked.checkpoint,
@@ -120,9 +125,12 @@ def _score(
             heeding_signals(),
         ):
             share = share_out(machines(), actors)
+            plan = begin(store, plan.model_copy(update={"device": _device(share)}))
             log.info("%s", _described(share, len(missing)))
             tasks = (Task(part, tuple(files[part.first : part.last])) for part in missing)
-            with closing(run_actors(partial(make_scorer, scoring), tasks, share)) as steps:
+            with closing(
+                run_actors(partial(make_scorer, replace(scoring, plan=plan)), tasks, share)
+            ) as steps:
                 _follow(steps, done, sum(map(len, missing)))
             _all_there(store, plan, parts, done)
     total = complete(store, plan, (done[part.number] for part in parts))
@@ -132,7 +140,11 @@ def _score(
 
 def make_scorer(scoring: Scoring, share: "Share") -> Scorer:
     """What each actor calls first."""
-    return Scorer(scoring, cores=share.cpus, device="cuda" if share.gpus else "cpu")
+    return Scorer(scoring, cores=share.cpus, device=_device(share))
+
+
+def _device(share: "Share") -> str:
+    return "cuda" if share.gpus else "cpu"
 
 
 def _follow(steps: Iterator[Step], done: dict[int, Counts], images: int) -> None:

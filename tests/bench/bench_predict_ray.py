@@ -26,6 +26,7 @@ from bench_predict import limit_ways, make_model
 from machine import one_line
 from photos import add_arguments, folders, gather
 
+from retdm import __version__
 from retdm.claims import hold
 from retdm.export.bundle import write_bundle
 from retdm.export.measured import Measured
@@ -154,6 +155,8 @@ def _predict(
         batch_size=_BATCH,
         thresholds=tuple(model.thresholds().tolist()),
         top=None,
+        torch=str(torch.__version__),
+        retdm=__version__,
     )
     tasks = (Task(part, tuple(files[part.first : part.last])) for part in parts)
     begun, ends = time.perf_counter(), []
