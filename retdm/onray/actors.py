@@ -82,7 +82,7 @@ def machines() -> list[dict[str, float]]:
 
 
 def run_actors(
-    make: Callable[[Share], Work[Item, Step]], items: Iterable[Item], share: Share
+    make: Callable[[Share], Work[Item, Step]], items: Iterable[Item], share: Share, *, less: str
 ) -> Generator[Step, None, None]:
     """Yield what the work on each item yields, of several items in turns.
 
@@ -91,6 +91,7 @@ def run_actors(
         items: What to work on, in this order; all are handed to Ray's object store. The work on
             an item must yield the same number of times whenever it is done.
         share: From `share_out`.
+        less: What takes less memory, to be said if a process was lost.
 
     Raises:
         RetdmError: What `make` or the work raises.
@@ -128,7 +129,7 @@ def run_actors(
             yield step
     except ray.exceptions.RayError as error:
         # Where in Ray Data it came up says nothing.
-        raise _explained(error).with_traceback(None) from None
+        raise _explained(error, less).with_traceback(None) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +167,13 @@ def _row(step: Any) -> pa.Table:
     return pa.table({"step": [pickle.dumps(step)]})
 
 
-def _explained(error: ray.exceptions.RayError) -> BaseException:
+def _explained(error: ray.exceptions.RayError, less: str) -> BaseException:
     """A lost process in one line; else the error, a bug, whose text is the actor's traceback."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
     # Ray Data wraps what its actors raise in an error of Ray.
     is_bug = isinstance(cause, ray.exceptions.UserCodeException)
     if isinstance(cause, ray.exceptions.RayError) and not is_bug:
-        return Failed(f"{death(str(cause))}; the same command goes on")
+        return Failed(f"{death(str(cause), less=less)}; the same command goes on")
     bug: BaseException = error
     return bug
 

@@ -21,6 +21,7 @@ from retdm import __version__, console
 from retdm.claims import hold
 from retdm.console import Failed
 from retdm.data.split import open_split
+from retdm.errors import BadSampleError, ConfigError
 from retdm.predict.asked import Asked
 from retdm.predict.cut import Part, cut_files, cut_split
 from retdm.predict.images import ImageFile, find_images
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _PART_SIZE = 10_000
+_LESS = "fewer --actors, lower --workers or --batch-size"
 
 
 def predict_in_parts(asked: Asked) -> None:
@@ -128,9 +130,8 @@ def _score(
             plan = begin(store, plan.model_copy(update={"device": _device(share)}))
             log.info("%s", _described(share, len(missing)))
             tasks = (Task(part, tuple(files[part.first : part.last])) for part in missing)
-            with closing(
-                run_actors(partial(make_scorer, replace(scoring, plan=plan)), tasks, share)
-            ) as steps:
+            make = partial(make_scorer, replace(scoring, plan=plan))
+            with closing(run_actors(make, tasks, share, less=_LESS)) as steps:
                 _follow(steps, done, sum(map(len, missing)))
             _all_there(store, plan, parts, done)
     total = complete(store, plan, (done[part.number] for part in parts))
@@ -189,10 +190,13 @@ def _can_go_on(store: Store, done: dict[int, Counts], parts: int) -> Iterator[No
     """Say of an end in the middle that the finished parts are not lost."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        # Which the same command would only meet again.
+        lasting = isinstance(error, ConfigError | BadSampleError)
         log.info(
-            "%s: %d of %d parts are finished; the same command goes on with the others",
+            "%s: %d of %d parts are finished%s",
             *(store.url, len(done), parts),
+            ", and stay" if lasting else "; the same command goes on with the others",
         )
         raise
 

@@ -164,7 +164,8 @@ def _predict(
     with hold(open_store(out), WORK) as held:
         scoring = Scoring(bundle, "best", plan, held, None, skip_bad=False, workers=None)
         share = share_out(machines(), actors)
-        for step, process, spent in run_actors(partial(_make_timed, scoring), tasks, share):
+        make = partial(_make_timed, scoring)
+        for step, process, spent in run_actors(make, tasks, share, less="fewer actors"):
             if step.counts is not None:
                 size = len(parts[step.part])
                 ends.append((time.perf_counter(), size))

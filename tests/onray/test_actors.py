@@ -15,6 +15,7 @@ from retdm.errors import ConfigError, StorageError
 from retdm.onray.actors import Share, run_actors, share_out
 
 SHARE = Share(actors=1, cpus=1, gpus=0)
+LESS = "fewer of them"
 HEAD = {"CPU": 0.0, "memory": 1e9}
 GPUS = {"CPU": 16.0, "GPU": 4.0}
 
@@ -90,7 +91,7 @@ def raiser(error):
 
 
 def test_steps_of_all_items_come(here):
-    steps = run_actors(lambda share: lambda item: iter([item, share.cpus]), "ab", SHARE)
+    steps = run_actors(lambda share: lambda item: iter([item, share.cpus]), "ab", SHARE, less=LESS)
     assert list(steps) == ["a", 1, "b", 1]
 
 
@@ -99,7 +100,7 @@ def test_steps_of_all_items_come(here):
 )
 def test_a_bug_in_an_actor_keeps_its_traceback(here, make):
     with pytest.raises(ray.exceptions.RayTaskError) as told:
-        list(run_actors(make(AssertionError("3 labels, not 4")), "a", SHARE))
+        list(run_actors(make(AssertionError("3 labels, not 4")), "a", SHARE, less=LESS))
     assert re.search(r"in fail\n[^\n]+\n(.*\n)*AssertionError: 3 labels, not 4", str(told.value))
 
 
@@ -108,10 +109,13 @@ def test_a_bug_in_an_actor_keeps_its_traceback(here, make):
 )
 def test_an_error_that_the_user_can_mend_comes_as_it_is(here, make):
     with pytest.raises(StorageError, match=r"^s3://b/x: full$"):
-        list(run_actors(make(StorageError("s3://b/x: full")), "a", SHARE))
+        list(run_actors(make(StorageError("s3://b/x: full")), "a", SHARE, less=LESS))
 
 
 def test_a_lost_process_is_told_in_one_line(here):
     lost = ray.exceptions.RayActorError("5a", "The actor died.\n\tpid: 4711\n\tip: 10.0.0.7\n")
-    with pytest.raises(Failed, match=r"^process 4711 on 10\.0\.0\.7 died without a word"):
-        list(run_actors(lambda share: raiser(lost), "a", SHARE))
+    said = (
+        r"^process 4711 on 10\.0\.0\.7 died without a word.*is enough \(fewer of them\); "
+    )
+    with pytest.raises(Failed, match=said):
+        list(run_actors(lambda share: raiser(lost), "a", SHARE, less=LESS))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 from contextlib import nullcontext
 
@@ -89,3 +90,45 @@ def test_a_signal_ends_it_with_one_line_and_the_finished_parts_stay(
     ray_does(in_turn)
     assert run(url, photos, out) == 0
     assert (out / "part-00000-of-00004.jsonl").stat().st_mtime_ns == written
+
+
+def test_no_going_on_is_promised_where_the_same_command_fails_again(
+    ray_does, url, photos, tmp_path, capsys, caplog
+):
+    ray_does(in_turn)
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    shutil.copytree(photos, folder)
+    sorted(folder.iterdir())[5].write_bytes(b"no photo")
+    with caplog.at_level(logging.INFO, logger="retdm"):
+        assert run(url, folder, out) == 2
+        assert caplog.messages[-1] == f"{out}: 2 of 4 parts are finished, and stay"
+        assert run(url, folder, out, "--actors", "99") == 2
+        assert caplog.messages[-1] == f"{out}: 2 of 4 parts are finished, and stay"
+    assert "ask for fewer actors" in capsys.readouterr().err.splitlines()[-1]
+    assert run(url, folder, out, "--bad", "skip") == 0
+
+
+def test_a_lost_process_is_told_with_what_this_program_can_be_asked_for(
+    ray_does, url, photos, tmp_path
+):
+    said = []
+
+    def noting(*given, less):
+        said.append(less)
+        return in_turn(*given)
+
+    ray_does(noting)
+    assert run(url, photos, tmp_path / "out") == 0
+    assert said == ["fewer --actors, lower --workers or --batch-size"]
+
+
+def test_parts_of_a_gpu_are_refused_without_one(ray_does, url, photos, tmp_path, capsys):
+    ray_does(in_turn)
+    out = tmp_path / "out"
+    assert run(url, photos, out) == 0
+    (out / "_parts/00002").unlink()
+    plan = out / "_parts/plan"
+    plan.write_text(plan.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    assert run(url, photos, out) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert f"{out}: its parts were begun with the device cuda (now cpu); ask for the same" in told

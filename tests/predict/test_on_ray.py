@@ -202,7 +202,7 @@ def test_a_bad_image_ends_it_and_the_finished_parts_stay(cluster, url, photos, t
     assert program.returncode == 2
     assert said.splitlines()[-1].startswith(f"error: {photo}: cannot be decoded (")
     assert "Traceback" not in said
-    assert "of 7 parts are finished; the same command goes on with the others" in said
+    assert "of 7 parts are finished, and stay" in said
     assert not (out / "_SUCCESS").exists()
 
     program = start(cluster, url, folder, "--json", out, "--bad", "skip")
@@ -230,7 +230,7 @@ def kills(share):
 
 def main():
     with joined():
-        print(*run_actors(kills, range(2), Share(actors=1, cpus=1, gpus=0)))
+        print(*run_actors(kills, range(2), Share(actors=1, cpus=1, gpus=0), less="fewer"))
     return 0
 
 sys.exit(console.run(main))
