@@ -21,7 +21,7 @@ from retdm.predict.images import ImageFile
 from retdm.predict.outputs import Outputs
 from retdm.predict.parts import Counts, Plan, file_of, note
 from retdm.predict.rows import rows_of
-from retdm.predict.scored import Scored, of_files, of_split, open_loader
+from retdm.predict.scored import Scored, of_files, of_split, open_split_loader
 from retdm.predictor import load
 
 _STEPS = 16
@@ -96,7 +96,7 @@ class Scorer:
         self._loader: EvaluationLoader | None = None
         if scoring.split is not None:
             data = open_split(*scoring.split)
-            self._loader = open_loader(
+            self._loader = open_split_loader(
                 self._model, data, batch_size=plan.batch_size, workers=scoring.workers
             )
 

@@ -114,8 +114,6 @@ def test_an_error_that_the_user_can_mend_comes_as_it_is(here, make):
 
 def test_a_lost_process_is_told_in_one_line(here):
     lost = ray.exceptions.RayActorError("5a", "The actor died.\n\tpid: 4711\n\tip: 10.0.0.7\n")
-    said = (
-        r"^process 4711 on 10\.0\.0\.7 died without a word.*is enough \(fewer of them\); "
-    )
+    said = r"^process 4711 on 10\.0\.0\.7 died without a word.*is enough \(fewer of them\); "
     with pytest.raises(Failed, match=said):
         list(run_actors(lambda share: raiser(lost), "a", SHARE, less=LESS))
