@@ -1,5 +1,6 @@
 """What `python -m retdm.predict --ray` does of itself; its actors are objects of this process."""
 
+import json
 import logging
 import os
 import shutil
@@ -105,7 +106,25 @@ def test_no_going_on_is_promised_where_the_same_command_fails_again(
         assert run(url, folder, out, "--actors", "99") == 2
         assert caplog.messages[-1] == f"{out}: 2 of 4 parts are finished, and stay"
     assert "ask for fewer actors" in capsys.readouterr().err.splitlines()[-1]
-    assert run(url, folder, out, "--bad", "skip") == 0
+
+
+def test_a_bad_image_that_is_skipped_has_a_row_with_the_reason(
+    ray_does, url, photos, tmp_path, caplog
+):
+    ray_does(in_turn)
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    shutil.copytree(photos, folder)
+    bad = sorted(folder.iterdir())[5]
+    bad.write_bytes(b"no photo")
+    assert run(url, folder, out) == 2
+    with caplog.at_level(logging.INFO, logger="retdm"):
+        assert run(url, folder, out, "--bad", "skip") == 0
+    assert f"{out}: 2 of 4 parts are there already" in caplog.messages
+    assert caplog.messages[-1] == f"{out}: complete, 8 rows, 1 of them bad"
+    files = sorted(out.glob("part-*"))
+    rows = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    assert [row["image"] for row in rows] == [str(path) for path in sorted(folder.iterdir())]
+    assert [row["image"] for row in rows if row["error"]] == [str(bad)]
 
 
 def test_a_lost_process_is_told_with_what_this_program_can_be_asked_for(
