@@ -295,6 +295,7 @@ def test_help_has_examples():
     command = [sys.executable, "-m", "retdm.predict"]
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "examples:\n  python -m retdm.predict s3://bucket/runs/pets-1 photo.jpg" in shown.stdout
+    assert "one that is replaced between two runs goes unnoticed" in shown.stdout
 
 
 def test_a_file_name_that_is_not_utf_8_is_shown_with_its_bytes(url, photos, tmp_path):
