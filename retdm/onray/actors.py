@@ -8,7 +8,6 @@ import logging
 import pickle
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,7 +20,6 @@ from retdm.console import Failed
 from retdm.errors import ConfigError, RetdmError
 from retdm.onray.failure import death
 from retdm.onray.failures import speak
-from retdm.onray.joining import join
 
 Item = TypeVar("Item")
 Step = TypeVar("Step")
@@ -78,26 +76,13 @@ def _places(machine: Mapping[str, float], cpus: int, gpus: int) -> int:
     return min(places, int(machine.get("GPU", 0)) // gpus) if gpus else places
 
 
-@contextmanager
-def connected() -> Iterator[list[dict[str, float]]]:
-    """Ray for the block: the cluster that RAY_ADDRESS names, or one of its own on this machine.
-
-    Yields:
-        The resources of each machine.
-
-    Raises:
-        ConfigError: If no cluster answers.
-    """
-    ours = join(logging_level=logging.WARNING)
-    try:
-        yield [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    finally:
-        if ours:
-            ray.shutdown()
+def machines() -> list[dict[str, float]]:
+    """The resources of each machine of the cluster that this process is connected to."""
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
 def run_actors(
-    make: Callable[[Share], Work[Item, Step]], items: Iterable[Item], share: Share
+    make: Callable[[Share], Work[Item, Step]], items: Iterable[Item], share: Share, *, less: str
 ) -> Generator[Step, None, None]:
     """Yield what the work on each item yields, of several items in turns.
 
@@ -106,10 +91,12 @@ def run_actors(
         items: What to work on, in this order; all are handed to Ray's object store. The work on
             an item must yield the same number of times whenever it is done.
         share: From `share_out`.
+        less: What takes less memory, to be said if a process was lost.
 
     Raises:
         RetdmError: What `make` or the work raises.
         Failed: If the processes that had an item were lost again and again.
+        RayTaskError: For a bug in `make` or the work; has its traceback.
     """
     blocks = [pa.table({"item": [pickle.dumps(item)]}) for item in items]
     if not blocks:
@@ -141,7 +128,8 @@ def run_actors(
                 raise step.error
             yield step
     except ray.exceptions.RayError as error:
-        raise _explained(error) from None
+        # Where in Ray Data it came up says nothing.
+        raise _explained(error, less).with_traceback(None) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +144,10 @@ class _Actor:
 
     def __init__(self, make: Callable[[Share], Work[Any, Any]], share: Share) -> None:
         speak()
-        self._wrong: RetdmError | None = None
+        self._wrong: Exception | None = None
         try:
             self._work = make(share)
-        except RetdmError as error:
+        except Exception as error:
             # Raised here, Ray would start another actor, and another.
             self._wrong = error
 
@@ -179,11 +167,13 @@ def _row(step: Any) -> pa.Table:
     return pa.table({"step": [pickle.dumps(step)]})
 
 
-def _explained(error: ray.exceptions.RayError) -> BaseException:
-    """A lost process in one line; else the error, a bug, with its traceback."""
+def _explained(error: ray.exceptions.RayError, less: str) -> BaseException:
+    """A lost process in one line; else the error, a bug, whose text is the actor's traceback."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-    if isinstance(cause, ray.exceptions.RayError):
-        return Failed(f"{death(str(cause))}; the same command goes on")
+    # Ray Data wraps what its actors raise in an error of Ray.
+    is_bug = isinstance(cause, ray.exceptions.UserCodeException)
+    if isinstance(cause, ray.exceptions.RayError) and not is_bug:
+        return Failed(f"{death(str(cause), less=less)}; the same command goes on")
     bug: BaseException = error
     return bug
 

@@ -11,10 +11,8 @@ from retdm.errors import RetdmError, TransientStorageError
 from retdm.onray.preempted import Preempted
 from retdm.train.notice import Interrupted
 
-_REMEDY = (
-    "see that the machine stays up, and that its memory is enough (fewer workers on a machine, "
-    "lower data.batch_size or data.loader_workers)"
-)
+_LESS = "fewer workers on a machine, lower data.batch_size or data.loader_workers"
+"""What a run is to be asked for."""
 _LOADER_DEATH = re.compile(r"DataLoader worker \(pid\(s\) ([\d, ]+)\) exited unexpectedly")
 
 
@@ -57,7 +55,7 @@ class Failure:
         if isinstance(self.error, ray.exceptions.RayError):
             return f"rank {self.rank}: {death(str(self.error))}"
         if loader := _LOADER_DEATH.search(str(self.error)):
-            return f"rank {self.rank}: {_silent_death(f'decoding process {loader[1]}')}"
+            return f"rank {self.rank}: {_silent_death(f'decoding process {loader[1]}', _LESS)}"
         text = str(self.error).strip().partition("\n")[0]
         name = type(self.error).__name__
         return f"rank {self.rank}{where}: {name}" + (f": {text}" if text else "")
@@ -91,8 +89,13 @@ def _weight(error: BaseException) -> int:
     return 5 if broken else 4
 
 
-def death(text: str) -> str:
-    """One line of what Ray says in many about a lost process."""
+def death(text: str, *, less: str = _LESS) -> str:
+    """One line of what Ray says in many about a lost process.
+
+    Args:
+        text: What Ray says.
+        less: What takes less memory, in words of the program's user.
+    """
     pid, ip = (re.search(rf"\b{name}: (\S+)", text) for name in ("pid", "ip"))
     process = "process" + (f" {pid[1]}" if pid else "") + (f" on {ip[1]}" if ip else "")
     if "low on memory" in text or "OutOfMemory" in text:
@@ -100,12 +103,16 @@ def death(text: str) -> str:
     elif "node" in text and ("died" in text or "dead" in text) and "worker process" not in text:
         why = "was lost with its machine"
     else:
-        return _silent_death(process)
-    return f"{process} {why}; {_REMEDY}"
+        return _silent_death(process, less)
+    return f"{process} {why}; {_remedy(less)}"
 
 
-def _silent_death(process: str) -> str:
+def _silent_death(process: str, less: str) -> str:
     return (
         f"{process} died without a word, as when the kernel kills it because memory ran out; "
-        f"{_REMEDY}"
+        f"{_remedy(less)}"
     )
+
+
+def _remedy(less: str) -> str:
+    return f"see that the machine stays up, and that its memory is enough ({less})"

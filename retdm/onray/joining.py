@@ -3,12 +3,17 @@
 import os
 import re
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 import ray.exceptions
 
+from retdm.console import Stopped, at_end
 from retdm.errors import ConfigError
+from retdm.onray.heeding import end_without_shutdown
 
 _ANSWER_S = 5.0
 _MISMATCH = re.compile(r"^Version mismatch:" + r"[^:]*:\s+Ray: (\S+)\s+Python: (\S+)" * 2)
@@ -30,6 +35,34 @@ def join(**options: Any) -> bool:
         return False
     connect(os.environ.get("RAY_ADDRESS"), said="RAY_ADDRESS", log_to_driver=True, **options)
     return True
+
+
+@contextmanager
+def joined(**options: Any) -> Iterator[None]:
+    """Ray for the block, as `join` joins it."""
+    address = os.environ.get("RAY_ADDRESS")
+    with connected(address, said="RAY_ADDRESS", log_to_driver=True, **options):
+        yield
+
+
+@contextmanager
+def connected(address: str | None, *, said: str, **options: Any) -> Iterator[None]:
+    """Ray for the block, as `connect` connects; if this process is connected already, that.
+
+    Raises:
+        ConfigError: If no cluster answers, or not to this program.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    connect(address, said=said, **options)
+    try:
+        yield
+    finally:
+        if isinstance(sys.exception(), Stopped):
+            at_end(end_without_shutdown)
+        else:
+            ray.shutdown()
 
 
 def connect(address: str | None, *, said: str, **options: Any) -> None:

@@ -11,21 +11,19 @@ A search stops one run for being worse than others in the same way: that run alo
 
 import contextlib
 import logging
-import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection
 from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar
 
-import ray
 import ray.exceptions
 
 from retdm import console
 from retdm.console import Stopped, counted
+from retdm.onray.heeding import end_without_shutdown
 from retdm.onray.words import Words
 
 Outcome = TypeVar("Outcome")
@@ -91,7 +89,7 @@ class Stoppable(Generic[Outcome]):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if isinstance(error, Stopped):
-            console.at_end(_end)
+            console.at_end(end_without_shutdown)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         sent = signal.Signals(number)
@@ -193,19 +191,6 @@ def run_stoppably(
     if error is not None:
         raise error
     return stoppable.told
-
-
-def _end(status: int) -> None:
-    """End the process without Ray's shutdown.
-
-    Threads are left in Ray, and Ray ends a process one of whose threads looks there after the
-    shutdown, with status 1. This job's actors, and a Ray of its own, do not outlive the process.
-    """
-    if ray.is_initialized():
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(status)
 
 
 def _where(steps: list[str]) -> str:

@@ -4,7 +4,6 @@ The counterpart of `retdm.shard.crew` for a cluster. Ray repeats a task whose pr
 was lost, so what the function does must bear being done twice.
 """
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -15,7 +14,7 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from retdm.errors import ConfigError, RetdmError
-from retdm.onray.joining import connect
+from retdm.onray.joining import connected
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,23 +44,11 @@ def run_tasks(
         ConfigError: If there is no cluster, or a probe finds something wrong.
         RetdmError: What `work` raises; or that Ray lost a task again and again.
     """
-    with _connected(address):
-        _probe_all(probe)
-        yield from _run(work, iter(items))
-
-
-@contextlib.contextmanager
-def _connected(address: str) -> Iterator[None]:
-    if ray.is_initialized():
-        yield
-        return
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "auto")
-    connect(address, said="--ray", log_to_driver=False, logging_level=logging.WARNING)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with connected(address, said="--ray", log_to_driver=False, logging_level=logging.WARNING):
+        _probe_all(probe)
+        yield from _run(work, iter(items))
 
 
 def _probe_all(probe: Callable[[], str | None]) -> None:

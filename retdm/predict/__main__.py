@@ -21,15 +21,18 @@ examples:
       s3://bucket/pets --split train --ray --parquet s3://bucket/train-scores --bad skip
 
 An IMAGE is a file, a folder (with all below), an s3:// URL of an object or a prefix; @FILE stands
-for those that the lines of a text file name. Each image gets exactly one row. JSON lines are
-{"image", "labels", "scores": {LABEL: score}, "error"}; tables have a column "score.LABEL" for each
-label. Files appear when all is done, whole or not at all.
+for those that the lines of a text file name (an image whose own name begins with @ is ./@NAME).
+Each image gets exactly one row. JSON lines are {"image", "labels", "scores": {LABEL: score},
+"error"}; tables have a column "score.LABEL" for each label. Files appear when all is done, whole
+or not at all.
 
 With --ray, for millions of images, FILE is a folder: its files part-NNNNN-of-NNNNN are a data set
 (for pyarrow.dataset, ray.data.read_parquet, pandas.read_parquet) of the same rows, with the same
-scores to the bit. A part appears when it is done, whole; _SUCCESS, with the numbers of rows and of
-bad images, when all are. The same command goes on with the parts that are missing, whatever ended
-it; another one is refused there, though --bad, --actors and --workers may change.
+scores to the bit on the same kind of device (CPU, GPU) and versions of torch and retdm. A part
+appears when it is done, whole; _SUCCESS, with the numbers of rows and of bad images, when all are.
+The same command goes on with the parts that are missing, whatever ended it; another one, another
+kind of device and other versions are refused there; but --bad, --actors and --workers may change.
+Image files are known by their names: one that is replaced between two runs goes unnoticed.
 """
 
 
@@ -66,7 +69,6 @@ def _parser() -> argparse.ArgumentParser:
         description="Predict labels of images by the model of a trained run or a bundle.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        fromfile_prefix_chars="@",
     )
     console.add_model(parser)
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="files, folders, s3:// URLs")

@@ -9,18 +9,32 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from retdm import console
+import torch
+
+from retdm import __version__, console
 from retdm.claims import hold
+from retdm.console import Failed
 from retdm.data.split import open_split
+from retdm.errors import BadSampleError, ConfigError
 from retdm.predict.asked import Asked
 from retdm.predict.cut import Part, cut_files, cut_split
 from retdm.predict.images import ImageFile, find_images
-from retdm.predict.parts import SUCCESS, WORK, Counts, Plan, begin, complete, finished
+from retdm.predict.parts import (
+    SUCCESS,
+    WORK,
+    Counts,
+    Plan,
+    begin,
+    complete,
+    file_of,
+    finished,
+)
 from retdm.predict.program import told, url_of_split
 from retdm.predict.scorer import Scorer, Scoring, Step, Task
 from retdm.predictor import load
@@ -33,6 +47,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _PART_SIZE = 10_000
+_LESS = "fewer --actors, lower --workers or --batch-size"
 
 
 def predict_in_parts(asked: Asked) -> None:
@@ -40,7 +55,8 @@ def predict_in_parts(asked: Asked) -> None:
 
     Raises:
         RetdmError: If what was asked for cannot be done; finished parts stay.
-        Failed: If the processes that had a part were lost again and again.
+        Failed: If the processes that had a part were lost again and again, or an error with them.
+        Stopped: After SIGTERM or Ctrl-C; finished parts stay.
     """
     ((kind, url),) = asked.files.items()
     store = open_store(url)
@@ -70,9 +86,11 @@ def predict_in_parts(asked: Asked) -> None:
         batch_size=size,
         thresholds=tuple(model.thresholds(asked.threshold).tolist()),
         top=asked.top,
+        torch=str(torch.__version__),
+        retdm=__version__,
     )
     with hold(store, WORK) as held:
-        begin(store, plan)
+        plan = begin(store, plan)
         scoring = Scoring(
             model=model.origin.url,
             checkpoint=asked.checkpoint,
@@ -99,22 +117,35 @@ def _score(
     if missing:
         store.delete(SUCCESS)  # of an output of which parts were removed
         # Importing Ray takes seconds, which a finished output need not wait for.
-        from retdm.onray.actors import connected, run_actors, share_out
+        from retdm.onray.actors import machines, run_actors, share_out
+        from retdm.onray.heeding import heeding_signals
+        from retdm.onray.joining import joined
 
-        with _can_go_on(store, done, len(parts)), connected() as machines:
-            share = share_out(machines, actors)
+        with (
+            _can_go_on(store, done, len(parts)),
+            joined(logging_level=logging.WARNING),
+            heeding_signals(),
+        ):
+            share = share_out(machines(), actors)
+            plan = begin(store, plan.model_copy(update={"device": _device(share)}))
             log.info("%s", _described(share, len(missing)))
             tasks = (Task(part, tuple(files[part.first : part.last])) for part in missing)
-            with closing(run_actors(partial(make_scorer, scoring), tasks, share)) as steps:
+            make = partial(make_scorer, replace(scoring, plan=plan))
+            with closing(run_actors(make, tasks, share, less=_LESS)) as steps:
                 _follow(steps, done, sum(map(len, missing)))
-    total = complete(store, (done[part.number] for part in parts))
+            _all_there(store, plan, parts, done)
+    total = complete(store, plan, (done[part.number] for part in parts))
     bad = f", {total.bad} of them bad" if total.bad else ""
     log.info("%s: complete, %s%s", store.url, console.counted(total.rows, "row"), bad)
 
 
 def make_scorer(scoring: Scoring, share: "Share") -> Scorer:
     """What each actor calls first."""
-    return Scorer(scoring, cores=share.cpus, device="cuda" if share.gpus else "cpu")
+    return Scorer(scoring, cores=share.cpus, device=_device(share))
+
+
+def _device(share: "Share") -> str:
+    return "cuda" if share.gpus else "cpu"
 
 
 def _follow(steps: Iterator[Step], done: dict[int, Counts], images: int) -> None:
@@ -134,15 +165,38 @@ def _follow(steps: Iterator[Step], done: dict[int, Counts], images: int) -> None
     log.info("%s", told(images, bad, time.monotonic() - begun))
 
 
+def _all_there(
+    store: Store, plan: Plan, parts: Sequence[Part], done: Mapping[int, Counts]
+) -> None:
+    """See that all parts told that they are finished.
+
+    Of a part that is done again, Ray passes on only what comes behind the steps of the first time.
+
+    Raises:
+        Failed: If the second time ended with an error before that.
+    """
+    open_ends = [file_of(part, plan) for part in parts if part.number not in done]
+    if open_ends:
+        more = f" and {len(open_ends) - 1} more" if open_ends[1:] else ""
+        raise Failed(
+            f"{store.url}: not finished: {open_ends[0]}{more}; the process that had it was lost, "
+            "and its second try ended with an error that Ray did not pass on; the same command "
+            "goes on, and tells the error if it comes again"
+        )
+
+
 @contextmanager
 def _can_go_on(store: Store, done: dict[int, Counts], parts: int) -> Iterator[None]:
     """Say of an end in the middle that the finished parts are not lost."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        # Which the same command would only meet again.
+        lasting = isinstance(error, ConfigError | BadSampleError)
         log.info(
-            "%s: %d of %d parts are finished; the same command goes on with the others",
+            "%s: %d of %d parts are finished%s",
             *(store.url, len(done), parts),
+            ", and stay" if lasting else "; the same command goes on with the others",
         )
         raise
 

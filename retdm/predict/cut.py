@@ -1,7 +1,8 @@
 """Which images are in which part of an output.
 
 Parts are whole batches, the same ones that a single process makes of all the images: so each image
-goes through the network in the same company, and its scores are the same to the bit.
+goes through the network in the same company, and its scores are the same to the bit, on the same
+kind of device and versions of torch and retdm.
 """
 
 from collections.abc import Sequence

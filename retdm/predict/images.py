@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from retdm.data.manifest import MANIFEST
-from retdm.errors import NotFoundError
+from retdm.errors import ConfigError, NotFoundError, RetdmError, StorageError
 from retdm.storage import Store, join_url, open_file, open_store
 from retdm.storage.file import FileStore
 
@@ -40,14 +40,43 @@ def find_images(given: Iterable[str]) -> list[ImageFile]:
     """All image files that are meant, each once, in the order given; of a folder sorted by name.
 
     A file that is named itself may have any suffix; an s3:// URL without one of `SUFFIXES` is a
-    prefix, as one with a slash at its end is.
+    prefix, as one with a slash at its end is. @FILE stands for what the lines of a text file name,
+    in which @ means nothing.
 
     Raises:
         NotFoundError: If there is no such file, or no image in a folder or under a prefix.
-        StorageError: If the storage cannot be read.
+        ConfigError: If a text file names nothing.
+        StorageError: If the storage or a text file cannot be read.
     """
-    found = (one for url in given for one in _meant(url))
+    found = (one for name in given for one in _listed_or_meant(name))
     return list({f"{one.store.url}/{one.file}": one for one in found}.values())
+
+
+def _listed_or_meant(name: str) -> Iterator[ImageFile]:
+    if not name.startswith("@"):
+        yield from _meant(name)
+        return
+    lines = _lines(name[1:])
+    if not lines:
+        raise ConfigError(f"{name}: no line of the file names an image; write one name a line")
+    for number, line in lines.items():
+        try:
+            yield from _meant(line)
+        except RetdmError as error:
+            raise type(error)(f"{name[1:]}, line {number}: {error}") from error
+
+
+def _lines(path: str) -> dict[int, str]:
+    """By number from 1 on; without blank ones."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.removesuffix("\n") for line in file]
+    except OSError as error:
+        raise StorageError(
+            f"@{path}: cannot read the file of names ({error.strerror}); check the path; an "
+            "image whose own name begins with @ is ./@NAME"
+        ) from error
+    return {number: line for number, line in enumerate(lines, start=1) if line.strip()}
 
 
 def _meant(url: str) -> Iterator[ImageFile]:

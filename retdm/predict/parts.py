@@ -59,6 +59,12 @@ class Plan(_Table):
     thresholds: tuple[float, ...]
     """In the order of the model's labels."""
     top: int | None
+    torch: str
+    """Version of torch, whose releases do not round alike, ..."""
+    retdm: str
+    """... and of this program."""
+    device: Literal["cpu", "cuda"] | None = None
+    """On which images are scored; None until a cluster was there to score them."""
 
 
 class Counts(_Table):
@@ -72,8 +78,11 @@ class Counts(_Table):
 _Read = TypeVar("_Read", bound=_Table)
 
 
-def begin(store: Store, plan: Plan) -> None:
+def begin(store: Store, plan: Plan) -> Plan:
     """Note what is asked, or see that an earlier program was asked the same.
+
+    Returns:
+        The plan, with the earlier program's device if it has none yet.
 
     Raises:
         ConfigError: If it was asked something else, or the folder holds other files.
@@ -86,14 +95,20 @@ def begin(store: Store, plan: Plan) -> None:
                 f"{store.url}: there are other files already ({others[0]}); give a folder for "
                 "these parts alone"
             )
-        store.write(PLAN, plan.model_dump_json(indent=1).encode())
-        return
+        return _write(store, plan)
     before = _read(store, PLAN, Plan)
-    if before != plan:
+    plan = plan.model_copy(update={"device": plan.device or before.device})
+    if before.model_copy(update={"device": before.device or plan.device}) != plan:
         raise ConfigError(
             f"{store.url}: its parts were begun with {' and '.join(_differences(before, plan))}; "
             "ask for the same again to go on with them, or give another folder"
         )
+    return before if before == plan else _write(store, plan)
+
+
+def _write(store: Store, plan: Plan) -> Plan:
+    store.write(PLAN, plan.model_dump_json(indent=1).encode())
+    return plan
 
 
 _NAMES = {
@@ -104,6 +119,9 @@ _NAMES = {
     "part_size": "--part-size",
     "batch_size": "--batch-size",
     "top": "--top",
+    "torch": "torch",
+    "retdm": "retdm",
+    "device": "the device",
 }
 _UNSHOWN = {"images": "other images", "thresholds": "other thresholds"}
 
@@ -113,6 +131,8 @@ def _differences(before: Plan, now: Plan) -> list[str]:
     differing = {
         field for field in Plan.model_fields if getattr(before, field) != getattr(now, field)
     }
+    if before.device is None:
+        differing -= {"device"}
     said = [
         f"{name} {_shown(getattr(before, field))} (now {_shown(getattr(now, field))})"
         for field, name in _NAMES.items()
@@ -154,10 +174,19 @@ def finished(store: Store, plan: Plan, parts: Iterable[Part]) -> dict[int, Count
         return {part.number: one for part, one in zip(recorded, counts, strict=True)}
 
 
-def complete(store: Store, counts: Iterable[Counts]) -> Counts:
-    """Say that all parts are there; returns what is in them."""
+def complete(store: Store, plan: Plan, counts: Iterable[Counts]) -> Counts:
+    """Say that all parts are there; returns what is in them.
+
+    Raises:
+        ConfigError: If they have not one row for each image.
+    """
     each = list(counts)
     total = Counts(rows=sum(one.rows for one in each), bad=sum(one.bad for one in each))
+    if total.rows != plan.rows:
+        raise ConfigError(
+            f"{store.url}: its parts have {total.rows} rows by their records, and there are "
+            f"{plan.rows} images; the folder is damaged, so give another one"
+        )
     store.write(SUCCESS, total.model_dump_json().encode())
     return total
 

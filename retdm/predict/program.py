@@ -11,7 +11,7 @@ from retdm.predict.asked import Asked
 from retdm.predict.images import ImageFile, find_images
 from retdm.predict.outputs import Outputs, targets
 from retdm.predict.rows import Row, rows_of
-from retdm.predict.scored import Scored, of_files, of_split, open_loader
+from retdm.predict.scored import Scored, of_files, of_split, open_split_loader
 from retdm.predict.table import line, width_of
 from retdm.predictor import Predictor, load
 
@@ -56,7 +56,7 @@ def _of_split(model: Predictor, asked: Asked) -> tuple[list[str], Iterator[Score
 def _scored(
     model: Predictor, data: SplitData, batch_size: int, workers: int | None
 ) -> Iterator[Scored]:
-    loader = open_loader(model, data, batch_size=batch_size, workers=workers)
+    loader = open_split_loader(model, data, batch_size=batch_size, workers=workers)
     with closing(loader):
         yield from of_split(model, loader)
 

@@ -54,7 +54,7 @@ def of_files(
         yield Scored(names, model.score(batch.images), bad)
 
 
-def open_loader(
+def open_split_loader(
     model: Predictor, data: SplitData, *, batch_size: int, workers: int | None
 ) -> EvaluationLoader:
     """The loader of a split, to be closed; its batches are those of evaluation.
@@ -87,7 +87,7 @@ def of_split(
 
     Args:
         model: Gives them.
-        loader: From `open_loader`.
+        loader: From `open_split_loader`.
         start: The first batch.
         stop: The batch to end before; None: there is none.
 

@@ -9,17 +9,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from retdm import __version__
 from retdm.claims import Claim
 from retdm.data.loader import EvaluationLoader
 from retdm.data.split import open_split
-from retdm.errors import CheckpointError
+from retdm.errors import CheckpointError, ConfigError
 from retdm.predict.cut import Part
 from retdm.predict.images import ImageFile
 from retdm.predict.outputs import Outputs
 from retdm.predict.parts import Counts, Plan, file_of, note
 from retdm.predict.rows import rows_of
-from retdm.predict.scored import Scored, of_files, of_split, open_loader
+from retdm.predict.scored import Scored, of_files, of_split, open_split_loader
 from retdm.predictor import load
 
 _STEPS = 16
@@ -69,6 +71,7 @@ class Scorer:
         device: Of torch.
 
     Raises:
+        ConfigError: If the versions here are not those that the parts are made with.
         CheckpointError: If the model here is not the one that the parts are made with.
         StorageError: If this machine does not see the model or the folder of the parts.
     """
@@ -77,6 +80,12 @@ class Scorer:
         self._scoring = scoring
         scoring.held.check()
         plan = scoring.plan
+        here, there = (str(torch.__version__), __version__), (plan.torch, plan.retdm)
+        if here != there:
+            raise ConfigError(
+                "this machine has torch {} and retdm {}, the machine of the program {} and {}; "
+                "install the same versions on all".format(*here, *there)
+            )
         loaded = load(scoring.model, checkpoint=scoring.checkpoint, device=device)
         self._model = dataclasses.replace(loaded, threads=cores)
         if self._model.digest != plan.model:
@@ -87,7 +96,7 @@ class Scorer:
         self._loader: EvaluationLoader | None = None
         if scoring.split is not None:
             data = open_split(*scoring.split)
-            self._loader = open_loader(
+            self._loader = open_split_loader(
                 self._model, data, batch_size=plan.batch_size, workers=scoring.workers
             )
 

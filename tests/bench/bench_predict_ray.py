@@ -10,6 +10,7 @@ others use too, look at the share by CPU time: that of both alone over that of t
 """
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -25,10 +26,12 @@ from bench_predict import limit_ways, make_model
 from machine import one_line
 from photos import add_arguments, folders, gather
 
+from retdm import __version__
 from retdm.claims import hold
 from retdm.export.bundle import write_bundle
 from retdm.export.measured import Measured
-from retdm.onray.actors import Share, connected, run_actors, share_out
+from retdm.onray.actors import Share, machines, run_actors, share_out
+from retdm.onray.joining import joined
 from retdm.predict.batch import make_scorer
 from retdm.predict.cut import cut_files
 from retdm.predict.images import ImageFile, find_images
@@ -57,7 +60,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     print(f"{one_line()}; torch with {torch.get_num_threads()} threads")
-    with tempfile.TemporaryDirectory() as scratch, connected() as machines:
+    with tempfile.TemporaryDirectory() as scratch, joined(logging_level=logging.WARNING):
         for name, photos in folders(args.folders, Path(scratch)).items():
             made = Path(scratch, "made", name)
             print(f"\n{name}: {gather(photos, made, args.images)}")
@@ -65,7 +68,7 @@ def main() -> int:
             for net in args.nets:
                 bundle = str(Path(scratch, "bundle", name, net.replace(":", "-")))
                 write_bundle(open_store(bundle), make_model(net), Measured({}, "bench", {}))
-                _compare(bundle, files, Path(scratch, "out"), machines, args)
+                _compare(bundle, files, Path(scratch, "out"), args)
     return 0
 
 
@@ -73,7 +76,6 @@ def _compare(
     bundle: str,
     files: list[ImageFile],
     out: Path,
-    machines: list[dict[str, float]],
     args: argparse.Namespace,
 ) -> None:
     model = load(bundle)
@@ -89,9 +91,7 @@ def _compare(
         for actors in pools:
             alone = [_timed(way) for way in limits.values()]
             place = str(out / f"{Path(bundle).name}-{number}-{actors}")
-            start, rate, cpu = _predict(
-                model, bundle, files, place, actors, machines, args.part_size
-            )
+            start, rate, cpu = _predict(model, bundle, files, place, actors, args.part_size)
             # Before and behind it, as others come and go.
             again = [_timed(way) for way in limits.values()]
             both = (np.array(alone) + np.array(again)) / 2 / len(few)
@@ -140,7 +140,6 @@ def _predict(
     files: list[ImageFile],
     out: str,
     actors: int,
-    machines: list[dict[str, float]],
     part_size: int,
 ) -> tuple[float, float, float]:
     """Seconds until every actor has finished a part; from then on images/s, CPU s an image."""
@@ -156,14 +155,17 @@ def _predict(
         batch_size=_BATCH,
         thresholds=tuple(model.thresholds().tolist()),
         top=None,
+        torch=str(torch.__version__),
+        retdm=__version__,
     )
     tasks = (Task(part, tuple(files[part.first : part.last])) for part in parts)
     begun, ends = time.perf_counter(), []
     cpus: dict[int, list[tuple[float, int]]] = {}
     with hold(open_store(out), WORK) as held:
         scoring = Scoring(bundle, "best", plan, held, None, skip_bad=False, workers=None)
-        share = share_out(machines, actors)
-        for step, process, spent in run_actors(partial(_make_timed, scoring), tasks, share):
+        share = share_out(machines(), actors)
+        make = partial(_make_timed, scoring)
+        for step, process, spent in run_actors(make, tasks, share, less="fewer actors"):
             if step.counts is not None:
                 size = len(parts[step.part])
                 ends.append((time.perf_counter(), size))

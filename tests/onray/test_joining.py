@@ -2,13 +2,17 @@
 
 import importlib.metadata
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 import ray_head
 
+from retdm.console import Stopped
 from retdm.errors import ConfigError
+from retdm.onray import joining
+from retdm.onray.heeding import end_without_shutdown
 from retdm.onray.installed import need_ray
 from retdm.onray.joining import join
 
@@ -37,6 +41,37 @@ def test_no_ray(monkeypatch):
 
 def test_the_installed_ray_is_the_wanted():
     need_ray()
+
+
+@pytest.fixture
+def ray_ends(monkeypatch):
+    """How a block ended: by Ray's shutdown, or by what is called behind all else."""
+    ends = []
+    monkeypatch.setattr(joining.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(joining.ray, "shutdown", lambda: ends.append("shutdown"))
+    monkeypatch.setattr(joining, "connect", lambda *_, **__: None)
+    monkeypatch.setattr(joining, "at_end", ends.append)
+    return ends
+
+
+def ended_by(error):
+    with joining.joined():
+        raise error
+
+
+def test_ray_is_shut_down_behind_a_block_whatever_ends_it(ray_ends):
+    with joining.joined():
+        assert ray_ends == []
+    assert ray_ends == ["shutdown"]
+    with pytest.raises(ZeroDivisionError):
+        ended_by(ZeroDivisionError())
+    assert ray_ends == ["shutdown"] * 2
+
+
+def test_a_signal_ends_the_process_without_the_shutdown_that_threads_would_meet(ray_ends):
+    with pytest.raises(Stopped):
+        ended_by(Stopped("stopped by SIGTERM", signal.SIGTERM))
+    assert ray_ends == [end_without_shutdown]
 
 
 _PROGRAM = """\

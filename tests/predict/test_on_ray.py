@@ -59,18 +59,18 @@ def photos(trained, tmp_path):
     return folder, sorted(paths)[13]
 
 
-def start(cluster, *arguments):
+def start(cluster, *arguments, actors=2):
     """The program, in parts of 4 images."""
     return subprocess.Popen(
-        [sys.executable, "-m", "retdm.predict", *map(str, arguments), *command()],
+        [sys.executable, "-m", "retdm.predict", *map(str, arguments), *command(actors)],
         env={**os.environ, **cluster.client},
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def command():
-    return ("--ray", "--actors", "2", "--part-size", "4", "--batch-size", "2")
+def command(actors=2):
+    return ("--ray", "--actors", str(actors), "--part-size", "4", "--batch-size", "2")
 
 
 def in_this_process(*arguments):
@@ -127,35 +127,6 @@ def finished(out):
     return sorted(out.glob("_parts/0*"))
 
 
-def test_a_killed_actor_costs_no_row_and_doubles_none(cluster, url, photos, tmp_path, caplog):
-    folder, photo = photos
-    expected = alone(url, folder, tmp_path / "alone.parquet")
-    content, out = blocked(photo), tmp_path / "out"
-    program = start(cluster, url, folder, "--parquet", out)
-    # All parts but the one that waits.
-    wait_for(lambda: len(finished(out)) == PARTS - 1, program)
-    killed = actors(cluster)
-    for process in killed:
-        os.kill(process, signal.SIGKILL)
-    wait_for(lambda: actors(cluster) - killed, program)
-    writer = wait_for(lambda: reader_of(photo), program)
-    put_back(photo, content)
-    with os.fdopen(writer, "wb") as file:
-        file.write(content)
-    _, said = program.communicate(timeout=LIMIT_S)
-    assert program.returncode == 0, said
-    assert data_set(out).equals(expected)
-    assert json.loads((out / "_SUCCESS").read_bytes()) == {"rows": 27, "bad": 0}
-    assert "7 parts to score by 2 actors, each with 1 core" in said
-    assert "predicting [####################] 27/27 image" in said
-    assert f"{out}: complete, 27 rows" in said
-
-    with caplog.at_level(logging.INFO, logger="retdm"):
-        assert in_this_process(url, folder, "--parquet", out, *command()) == 0
-    assert f"{out}: 7 of 7 parts are there already" in caplog.messages
-    assert caplog.messages[-1] == f"{out}: complete, 27 rows"
-
-
 def reader_of(photo):
     """A descriptor to write to the one who waits; None while nobody does."""
     try:
@@ -166,17 +137,18 @@ def reader_of(photo):
     return descriptor
 
 
-def test_a_killed_program_goes_on_with_the_parts_that_are_missing(
-    cluster, url, photos, tmp_path, capsys
+def test_killed_programs_and_actors_cost_no_row_and_double_none(
+    cluster, url, photos, tmp_path, capsys, caplog
 ):
     folder, photo = photos
     expected = alone(url, folder, tmp_path / "alone.parquet")
     content, out = blocked(photo), tmp_path / "out"
     program = start(cluster, url, folder, "--parquet", out)
+    # All parts but the one that waits.
     wait_for(lambda: len(finished(out)) == PARTS - 1, program)
     program.kill()
-    program.communicate()
-    put_back(photo, content)
+    _, said = program.communicate()
+    assert "7 parts to score by 2 actors, each with 1 core" in said
     written = {path: path.stat().st_mtime_ns for path in out.glob("part-*")}
 
     assert in_this_process(url, folder, "--parquet", out, "--top", 1, *command()) == 2
@@ -185,40 +157,69 @@ def test_a_killed_program_goes_on_with_the_parts_that_are_missing(
         f"error: {out}: its parts were begun with --top none (now 1); ask for the same again"
     )
 
+    before = actors(cluster)
     program = start(cluster, url, folder, "--parquet", out)
+    killed = wait_for(lambda: actors(cluster) - before, program)
+    # So that it has begun with the part.
+    writer = wait_for(lambda: reader_of(photo), program)
+    for process in killed:
+        os.kill(process, signal.SIGKILL)
+    os.close(writer)
+    wait_for(lambda: actors(cluster) - killed - before, program)
+    writer = wait_for(lambda: reader_of(photo), program)
+    put_back(photo, content)
+    with os.fdopen(writer, "wb") as file:
+        file.write(content)
     _, said = program.communicate(timeout=LIMIT_S)
     assert program.returncode == 0, said
     assert f"{out}: 6 of 7 parts are there already" in said
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert data_set(out).equals(expected)
+    assert json.loads((out / "_SUCCESS").read_bytes()) == {"rows": 27, "bad": 0}
+    assert "predicting [####################] 4/4 image" in said
+    assert f"{out}: complete, 27 rows" in said
+
+    with caplog.at_level(logging.INFO, logger="retdm"):
+        assert in_this_process(url, folder, "--parquet", out, *command()) == 0
+    assert f"{out}: 7 of 7 parts are there already" in caplog.messages
+    assert caplog.messages[-1] == f"{out}: complete, 27 rows"
 
 
-def test_a_bad_image_ends_it_and_the_finished_parts_stay(cluster, url, photos, tmp_path):
+def test_a_signal_and_a_bad_image_end_it_and_the_finished_parts_stay(
+    cluster, url, photos, tmp_path
+):
     folder, photo = photos
-    photo.write_bytes(b"no photo")
+    blocked(photo)
     out = tmp_path / "out"
+    program = start(cluster, url, folder, "--json", out, actors=1)
+    wait_for(lambda: finished(out), program)
+    program.send_signal(signal.SIGTERM)
+    _, said = program.communicate(timeout=LIMIT_S)
+    assert program.returncode == 143, said
+    assert said.splitlines()[-1] == "stopped by SIGTERM"
+    assert "of 7 parts are finished; the same command goes on with the others" in said
+    assert "Traceback" not in said
+    # A file without a record is no finished part.
+    done = [path for record in finished(out) for path in out.glob(f"part-{record.name}-*")]
+    written = {path: path.stat().st_mtime_ns for path in done}
+
+    photo.unlink()
+    photo.write_bytes(b"no photo")
     program = start(cluster, url, folder, "--json", out)
     _, said = program.communicate(timeout=LIMIT_S)
     assert program.returncode == 2
     assert said.splitlines()[-1].startswith(f"error: {photo}: cannot be decoded (")
     assert "Traceback" not in said
-    assert "of 7 parts are finished; the same command goes on with the others" in said
+    assert "of 7 parts are finished, and stay" in said
     assert not (out / "_SUCCESS").exists()
-
-    program = start(cluster, url, folder, "--json", out, "--bad", "skip")
-    _, said = program.communicate(timeout=LIMIT_S)
-    assert program.returncode == 0, said
-    files = sorted(out.glob("part-*"))
-    rows = [json.loads(line) for path in files for line in path.read_text().splitlines()]
-    assert len(rows) == 27
-    assert [row["image"] for row in rows if row["error"]] == [str(photo)]
-    assert f"{out}: complete, 27 rows, 1 of them bad" in said
+    assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
 KILLS = """
 import os, signal, sys
 from retdm import console
-from retdm.onray.actors import Share, connected, run_actors
+from retdm.onray.actors import Share, run_actors
+from retdm.onray.joining import joined
 
 def kills(share):
     def work(item):
@@ -228,8 +229,8 @@ def kills(share):
     return work
 
 def main():
-    with connected():
-        print(*run_actors(kills, range(2), Share(actors=1, cpus=1, gpus=0)))
+    with joined():
+        print(*run_actors(kills, range(2), Share(actors=1, cpus=1, gpus=0), less="fewer"))
     return 0
 
 sys.exit(console.run(main))

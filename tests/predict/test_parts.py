@@ -29,6 +29,8 @@ PLAN = Plan(
     batch_size=2,
     thresholds=(0.5, 0.25),
     top=None,
+    torch="2.14.0",
+    retdm="0.2.0",
 )
 PARTS = cut_files(10, part_size=2, batch_size=2)
 
@@ -56,6 +58,8 @@ def test_the_same_question_goes_on(store):
         ({"thresholds": (0.5, 0.5)}, "other thresholds"),
         ({"top": 3}, "--top none (now 3)"),
         ({"kind": "csv"}, "the format parquet (now csv)"),
+        ({"torch": "2.15.0"}, "torch 2.14.0 (now 2.15.0)"),
+        ({"retdm": "0.3.0", "device": "cpu"}, "retdm 0.2.0 (now 0.3.0)"),
     ],
 )
 def test_another_question_is_refused_and_what_differs_is_named(store, changed, said):
@@ -66,6 +70,17 @@ def test_another_question_is_refused_and_what_differs_is_named(store, changed, s
         f"{store.url}: its parts were begun with {said}; ask for the same again to go on with "
         "them, or give another folder"
     )
+
+
+def test_parts_of_one_kind_of_device_are_not_gone_on_with_on_another(store):
+    on_cpu = PLAN.model_copy(update={"device": "cpu"})
+    assert begin(store, PLAN) == PLAN
+    assert begin(store, on_cpu) == on_cpu
+    # Before a cluster is there, the device is not known.
+    assert begin(store, PLAN) == on_cpu
+    with pytest.raises(ConfigError, match=r"begun with the device cpu \(now cuda\); ask for the"):
+        begin(store, PLAN.model_copy(update={"device": "cuda"}))
+    assert begin(store, on_cpu) == on_cpu
 
 
 def test_a_folder_with_other_files_is_refused(store):
@@ -103,5 +118,12 @@ def test_a_damaged_file_is_named(store):
 
 
 def test_all_parts_make_a_success_with_their_counts(store):
-    assert complete(store, [Counts(rows=2, bad=1)] * 5) == Counts(rows=10, bad=5)
+    assert complete(store, PLAN, [Counts(rows=2, bad=1)] * 5) == Counts(rows=10, bad=5)
     assert Counts.model_validate_json(store.read(SUCCESS)) == Counts(rows=10, bad=5)
+
+
+def test_there_is_no_success_without_one_row_for_each_image(store):
+    said = r"its parts have 9 rows by their records, and there are 10 images; the folder is dam"
+    with pytest.raises(ConfigError, match=said):
+        complete(store, PLAN, [Counts(rows=2, bad=0)] * 4 + [Counts(rows=1, bad=0)])
+    assert store.names() == []

@@ -226,6 +226,8 @@ def test_a_bad_sample_of_a_shard_set_is_told_in_the_same_way(url, trained, tmp_p
     "arguments, message",
     [
         (["nowhere.jpg"], "nowhere.jpg: no such file or folder; check the path"),
+        (["@nowhere.txt"], "@nowhere.txt: cannot read the file of names (No such file or dir"),
+        (["@{empty}"], "@{empty}: cannot read the file of names (Is a directory); check the pa"),
         (["{empty}"], "no image here (no name ends with .jpg, .jpeg,"),
         (["{shards}"], "this is a shard set; add --split NAME to predict one of its splits"),
         (["{photo}", "--json", "{empty}"], "--json {empty} is a folder; give a file in it"),
@@ -272,7 +274,6 @@ def test_parts_are_refused_where_another_program_writes_or_a_file_is(
         (["a", "--top", "0"], "argument --top: '0' is not a whole number from 1 on"),
         (["a", "--top", "1", "--threshold", "fixed"], "not allowed with argument --top"),
         (["a", "--bad", "maybe"], "invalid choice: 'maybe'"),
-        (["@nowhere.txt"], "No such file or directory: 'nowhere.txt'"),
         (["a", "--ray"], "with --ray give one of --json, --csv and --parquet, the folder of its"),
         (["a", "--ray", "--json", "o", "--csv", "p"], "with --ray give one of --json, --csv and"),
         (["a", "--json", "o", "--actors", "2"], "--actors and --part-size go with --ray"),
@@ -294,6 +295,7 @@ def test_help_has_examples():
     command = [sys.executable, "-m", "retdm.predict"]
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "examples:\n  python -m retdm.predict s3://bucket/runs/pets-1 photo.jpg" in shown.stdout
+    assert "one that is replaced between two runs goes unnoticed" in shown.stdout
 
 
 def test_a_file_name_that_is_not_utf_8_is_shown_with_its_bytes(url, photos, tmp_path):

@@ -5,12 +5,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import retdm
 from retdm import console
 from retdm.claims import hold
 from retdm.data.split import open_split
-from retdm.errors import BadSampleError, CheckpointError, StorageError
+from retdm.errors import BadSampleError, CheckpointError, ConfigError, StorageError
 from retdm.predict.__main__ import main
 from retdm.predict.cut import cut_files, cut_split
 from retdm.predict.images import find_images
@@ -52,6 +53,8 @@ def scoring(url, held, parts, split=None, **changed):
         batch_size=BATCH,
         thresholds=tuple(model.thresholds().tolist()),
         top=None,
+        torch=str(torch.__version__),
+        retdm=retdm.__version__,
     )
     given = Scoring(url, "best", plan, held, split, skip_bad=False, workers=None)
     return dataclasses.replace(given, **changed)
@@ -124,6 +127,16 @@ def test_another_model_at_the_place_is_refused(url, trained, held):
     other = dataclasses.replace(given, model=trained.run("lmmo-knn"))
     with pytest.raises(CheckpointError, match="the model changed while its predictions were"):
         Scorer(other, cores=1, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["torch", "retdm"])
+def test_another_version_on_a_machine_is_refused(url, held, name):
+    given = scoring(url, held, cut_files(1, part_size=1, batch_size=BATCH))
+    there = given.plan.model_copy(update={name: "0.0.1"})
+    with pytest.raises(
+        ConfigError, match=r"^this machine has torch .*0\.0\.1.*; install the same"
+    ):
+        Scorer(dataclasses.replace(given, plan=there), cores=1, device="cpu")
 
 
 def test_who_lost_the_folder_writes_nothing_there(url, photos, held):
