@@ -6,13 +6,9 @@ what is decoded by then in one batch, whatever requests it came with.
 
 import logging
 import os
-import signal
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -24,8 +20,9 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from torch import Tensor
 
-from retdm.console import Failed, Stopped, counted
+from retdm.console import Failed, counted
 from retdm.errors import ConfigError
+from retdm.onray.heeding import heeding_signals
 from retdm.onray.joining import join
 from retdm.onray.owning import owned
 from retdm.predictor import load
@@ -136,7 +133,7 @@ def run_service(service: Service) -> None:
     join()
     try:
         # Two programs might both find no Serve, and the second would take that of the first.
-        with _heeding_signals(), owned("serve") as ours:
+        with heeding_signals(), owned("serve") as ours:
             _check_cluster(service, ours)
             try:
                 _start(service)
@@ -186,23 +183,6 @@ def _check_cluster(service: Service, ours: bool) -> None:
             f"--replicas {service.replicas} of --cpus {service.cpus} need {wanted} CPU cores, Ray "
             f"on this machine has {cores:g}; ask for fewer, or submit to a cluster"
         )
-
-
-@contextmanager
-def _heeding_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGINT raise `Stopped`; a second one while all ends, too."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        sent = signal.Signals(number)
-        raise Stopped(f"stopped by {sent.name}", sent)
-
-    # After `ray.init`, which sets a handler of its own.
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _start(service: Service) -> None:
