@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 
 from retdm import console
-from retdm.onray.installed import need_ray
 from retdm.predict.asked import Asked
 
 _EXAMPLES = """\
@@ -52,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--actors and --part-size go with --ray")
     # Importing torch takes seconds, which wrong usage need not wait for.
     if asked.ray:
+        from retdm.onray.installed import need_ray
+
         need_ray()
         from retdm.predict.batch import predict_in_parts
 
