@@ -40,13 +40,7 @@ def main() -> int:
     """Gather photos, time, print."""
     parser = argparse.ArgumentParser(description="Time predicting beside its limits.")
     add_arguments(parser)
-    parser.add_argument(
-        "--nets",
-        nargs="+",
-        default=["timm:test_efficientnet@32", "timm:tf_efficientnet_lite0@224"],
-        metavar="BACKBONE@SIZE",
-        help="of images; default: one that waits for decoding and one that computes",
-    )
+    add_nets(parser)
     parser.add_argument("--images", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
@@ -59,6 +53,17 @@ def main() -> int:
             for net in args.nets:
                 _compare(make_model(net), files, Path(scratch, "out"), args.rounds)
     return 0
+
+
+def add_nets(parser: argparse.ArgumentParser) -> None:
+    """Let a program be told which networks to time, and with images of which size."""
+    parser.add_argument(
+        "--nets",
+        nargs="+",
+        default=["timm:test_efficientnet@32", "timm:tf_efficientnet_lite0@224"],
+        metavar="BACKBONE@SIZE",
+        help="of images; default: one that waits for all else and one that computes",
+    )
 
 
 def make_model(net: str) -> Predictor:

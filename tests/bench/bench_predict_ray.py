@@ -22,7 +22,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from bench_predict import limit_ways, make_model
+from bench_predict import add_nets, limit_ways, make_model
 from machine import one_line
 from photos import add_arguments, folders, gather
 
@@ -48,13 +48,7 @@ def main() -> int:
     """Gather photos, time, print."""
     parser = argparse.ArgumentParser(description="Time predicting on Ray beside its limits.")
     add_arguments(parser)
-    parser.add_argument(
-        "--nets",
-        nargs="+",
-        default=["timm:test_efficientnet@32", "timm:tf_efficientnet_lite0@224"],
-        metavar="BACKBONE@SIZE",
-        help="of images; default: one that waits for decoding and one that computes",
-    )
+    add_nets(parser)
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--part-size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)

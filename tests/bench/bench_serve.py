@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 
-from bench_predict import make_model
+from bench_predict import add_nets, make_model
 from machine import one_line
 from photos import add_arguments, folders, gather
 
@@ -42,13 +42,7 @@ def main() -> int:
     """Make bundles, serve, send, print."""
     parser = argparse.ArgumentParser(description="Time the service beside the model.")
     add_arguments(parser)
-    parser.add_argument(
-        "--nets",
-        nargs="+",
-        default=["timm:test_efficientnet@32", "timm:tf_efficientnet_lite0@224"],
-        metavar="BACKBONE@SIZE",
-        help="default: one that waits for all else and one that computes",
-    )
+    add_nets(parser)
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--seconds", type=float, default=8, help="of each measurement")
     parser.add_argument("--limit", metavar="BUNDLE", help=argparse.SUPPRESS)
